@@ -1,0 +1,91 @@
+"""What can go wrong, whose fault it is, what to answer, and whether another upstream may be tried.
+
+Pure: it names failures and endings; turning operating system errors into them is `transport`'s work, answering is
+`connection`'s.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+
+class Source(StrEnum):
+    """Who caused an ending: the `by` label of `trioproxy_endings_total`."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+class Phase(StrEnum):
+    """How far the connection had come: the `phase` label of `trioproxy_endings_total`."""
+
+    HEAD = "head"  # waiting for, or reading, a request head
+    ROUTE = "route"  # finding the route, and the checks that need no upstream
+    CONNECT = "connect"  # picking an upstream and connecting to it
+    HANDSHAKE = "handshake"  # the upgrade
+    REQUEST = "request"  # a plain request's body
+    RESPONSE = "response"  # a plain request's answer
+    TUNNEL = "tunnel"  # relaying frames
+    CLOSE = "close"  # after the first Close frame, or after one side ended
+
+
+class Reason(StrEnum):
+    """Why: the `reason` label of `trioproxy_endings_total`."""
+
+    DONE = "done"  # ended as it should: closing handshake over, answer sent
+    CLOSED = "closed"  # the peer sent FIN where more was due
+    RESET = "reset"  # the peer sent RST
+    TIMEOUT = "timeout"  # a wait of `timeouts.*` ran out
+    IDLE = "idle"  # no bytes for `timeouts.tunnel_idle` or `timeouts.keep_alive`
+    STALLED = "stalled"  # a write made no progress
+    INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade
+    PROTOCOL = "protocol"  # breaks the rules of WebSocket framing
+    TOO_LARGE = "too_large"  # head, target, fields or body above a limit
+    UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
+    NO_ROUTE = "no_route"  # no route leads anywhere for this host and path
+    FORBIDDEN = "forbidden"  # Origin not among `allowed_origins`
+    NO_UPSTREAM = "no_upstream"  # none eligible, or none left to try
+    REFUSED = "refused"  # connect refused; the upstream answered an upgrade with no 101
+    UNREACHABLE = "unreachable"  # no route to host, network down, name without address
+    OVERLOADED = "overloaded"  # above `limits.max_connections`, or out of descriptors
+    DRAINING = "draining"  # the proxy is shutting down, politely
+    CUT = "cut"  # the drain deadline passed, or a second signal came
+    INTERNAL = "internal"  # a bug: the log has the traceback
+
+
+@attrs.frozen
+class Ending:
+    """Who ended a connection, in which phase, why; `detail` is for the log alone and never sent to a peer."""
+
+    by: Source
+    phase: Phase
+    reason: Reason
+    detail: str = ""
+
+
+@attrs.define(eq=False)
+class ProxyError(Exception):
+    """A failure with its consequences: what to answer (`status`) and whether another upstream may be tried.
+
+    `retryable` speaks of the failure alone: that nothing reached an upstream, or that no answer byte came from it. Whether the
+    request itself may be repeated is decided in `dialing`.
+    """
+
+    source: Source
+    phase: Phase
+    reason: Reason
+    status: int
+    detail: str = ""
+    retryable: bool = False
+
+    def __str__(self) -> str:
+        what = f"{self.source} {self.phase} {self.reason}"
+        return f"{what}: {self.detail}" if self.detail else what
+
+    @property
+    def ending(self) -> Ending:
+        """The same failure as the ending of its connection."""
+        return Ending(self.source, self.phase, self.reason, self.detail)
