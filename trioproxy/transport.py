@@ -1,0 +1,364 @@
+"""Sockets: bind, adopt, accept, dial, close gently or abruptly; the one place where OSErrors are translated.
+
+What the bytes mean is elsewhere: `wire` reads them, `connection` decides on them. Resolving names is `resolver`'s work:
+`dial` takes addresses that are resolved already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import trio
+
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
+BACKLOG = 65535
+# accept(2) failures that say "later": out of descriptors or memory. Pausing lets connections end and free some.
+_ACCEPT_LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+# accept(2) failures that concern the one connection that was about to be accepted (accept(2), "Error handling").
+_ACCEPT_NEXT = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ECONNRESET,
+        errno.ETIMEDOUT,
+    }
+)
+ACCEPT_PAUSE = 0.1  # seconds between attempts while descriptors are short
+ACCEPT_BATCH = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
+# How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
+# to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
+DISCARD_BYTES = 64 * 1024
+DISCARD_SECONDS = 2
+_LINGER_NONE = struct.pack("ii", 1, 0)
+
+
+class ListenError(Exception):
+    """A listener that cannot be bound; the message says which, where and why, in one line."""
+
+
+@attrs.frozen
+class Address:
+    """Where a listener listens: `tcp` with host and port, `unix` with a path, `fd` with a socket's name."""
+
+    kind: Literal["tcp", "unix", "fd"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    name: str = ""
+
+
+def parse_address(text: str) -> Address:
+    """Read `host:port`, `[v6]:port`, `unix:PATH` or `fd:NAME`; raises ValueError for anything else."""
+    if text.startswith("unix:"):
+        return Address("unix", path=text.removeprefix("unix:"))
+    if text.startswith("fd:"):
+        return Address("fd", name=text.removeprefix("fd:"))
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 (16 bits)
+        raise ValueError(f"expected host:port, got {text!r}")
+    return Address("tcp", host=host.removeprefix("[").removesuffix("]"), port=int(port))
+
+
+def format_address(sock: socket.socket) -> str:
+    """The address a socket is bound to, as it would stand in config.toml."""
+    return _format_sockaddr(sock.family, sock.getsockname())
+
+
+def _format_sockaddr(family: int, sockaddr: Any) -> str:
+    if family == socket.AF_UNIX:
+        return f"unix:{sockaddr or ''}"
+    host, port = sockaddr[:2]
+    return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+
+
+def client_name(family: int, sockaddr: Any) -> str:
+    """The client's IP address as text, without port; `unix` for a Unix socket; IPv4-mapped addresses as IPv4."""
+    if family == socket.AF_UNIX:
+        return "unix"
+    host = str(sockaddr[0])
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
+    """Listening, non-blocking sockets for one configured address; a name with several addresses gives several.
+
+    `inherited` are the sockets of socket activation by name. The caller owns the result. Raises ListenError.
+    """
+    address = parse_address(text)
+    try:
+        match address.kind:
+            case "fd":
+                return _adopt(address.name, inherited)
+            case "unix":
+                return [_bind_unix(address.path)]
+            case _:
+                return _bind_tcp(address)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from error
+
+
+def _bind_tcp(address: Address) -> list[socket.socket]:
+    found = socket.getaddrinfo(
+        address.host or None,
+        address.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        if address.host not in {"", "0.0.0.0", "::"} and not _is_numeric(address.host)
+        else socket.AI_PASSIVE,
+    )
+    bound: list[socket.socket] = []
+    try:
+        for family, _, _, _, sockaddr in dict.fromkeys(found):
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(sockaddr)
+            sock.listen(BACKLOG)
+    except OSError:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _is_numeric(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _bind_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        _remove_stale_socket(path)
+        sock.bind(path)
+        # As nginx: access is governed by the folder's permissions.
+        os.chmod(path, 0o666)  # noqa: PTH101, S103 (a socket, not a file)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove a socket file that nobody listens on any more; leave a living one, or what is no socket, for bind."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 (the path may be a socket)
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)  # noqa: PTH108
+
+
+def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
+    if not inherited.get(name):
+        have = ", ".join(sorted(inherited)) or "none"
+        raise ListenError(f"cannot listen on fd:{name}: no socket of that name was passed (passed: {have})")
+    for sock in inherited[name]:
+        sock.setblocking(False)
+    return list(inherited[name])
+
+
+def close_listener(sock: socket.socket) -> None:
+    """Close a listening socket; a Unix socket's file goes with it."""
+    name = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+    sock.close()
+    if name:
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108
+
+
+async def accept_connections(
+    sock: socket.socket,
+    handle: Callable[[socket.socket, Any], None],
+    on_error: Callable[[OSError], None],
+) -> None:
+    """Accept until cancelled, then take what the queue still has, and only then return.
+
+    `handle` owns each accepted, non-blocking socket and must not block; `on_error` hears of each failed accept.
+    Failures of one connection go on with the next, shortages pause (accept(2)); other errors are raised.
+    """
+    try:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            if not _accept_batch(sock, handle, on_error):
+                await trio.sleep(ACCEPT_PAUSE)
+    finally:
+        # Closing a listening socket resets what waits in its queue: those clients have connected, so they are served.
+        while _accept_batch(sock, handle, on_error, all_of_it=True):
+            pass
+
+
+def _accept_batch(
+    sock: socket.socket,
+    handle: Callable[[socket.socket, Any], None],
+    on_error: Callable[[OSError], None],
+    *,
+    all_of_it: bool = False,
+) -> bool:
+    """Accept what is there, within a bound; False says that the caller should pause (or, at the end, is done)."""
+    for _ in range(ACCEPT_BATCH):
+        try:
+            connection, peer = sock.accept()
+        except BlockingIOError:
+            return not all_of_it
+        except OSError as error:
+            on_error(error)
+            if error.errno in _ACCEPT_LATER:
+                return False
+            if error.errno not in _ACCEPT_NEXT:
+                raise
+        else:
+            connection.setblocking(False)
+            handle(connection, peer)
+    return True
+
+
+def as_stream(sock: socket.socket) -> trio.SocketStream:
+    """A stream over a connected socket, which it owns: no delay for small writes, keep-alive probes by the kernel."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # sets TCP_NODELAY itself
+
+
+async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.SocketStream:  # noqa: ASYNC109
+    """Connect to the first of `addresses` ((family, sockaddr), resolved) that answers, all within `timeout` seconds.
+
+    Each address gets its share of the time that is left, so a silent first one leaves time for the next. Raises
+    ProxyError with the last failure; `retryable` unless this machine itself is short of something.
+    """
+    failure = _connect_error(Reason.UNREACHABLE, "the name has no address yet")
+    deadline = trio.current_time() + timeout
+    for index, (family, sockaddr) in enumerate(addresses):
+        share = (deadline - trio.current_time()) / (len(addresses) - index)
+        try:
+            with trio.fail_after(max(0.0, share)):
+                return as_stream(await _connect(family, sockaddr))
+        except trio.TooSlowError:
+            where = _format_sockaddr(family, sockaddr)
+            failure = _connect_error(Reason.TIMEOUT, f"{where}: no answer in {share:.3g} s")
+        except OSError as error:
+            failure = _translate_connect(error, _format_sockaddr(family, sockaddr))
+    raise failure
+
+
+async def _connect(family: int, sockaddr: Any) -> socket.socket:
+    # Not trio.socket's connect: it would look the address up again, on every connection.
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        code = sock.connect_ex(sockaddr)
+        # A Unix socket whose queue is full answers EAGAIN and cannot be waited for (connect(2)).
+        if code == errno.EINPROGRESS:
+            await trio.lowlevel.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        else:
+            await trio.lowlevel.checkpoint()
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+_CONNECT_REASONS = {
+    errno.ECONNREFUSED: Reason.REFUSED,
+    errno.ENOENT: Reason.REFUSED,  # a Unix socket that is not there
+    errno.ECONNRESET: Reason.RESET,
+    errno.ETIMEDOUT: Reason.TIMEOUT,
+}
+
+
+def _translate_connect(error: OSError, where: str) -> ProxyError:
+    detail = f"{where}: {error.strerror or error}"
+    if error.errno in _ACCEPT_LATER:
+        return ProxyError(Source.PROXY, Phase.CONNECT, Reason.OVERLOADED, 503, detail)
+    return _connect_error(_CONNECT_REASONS.get(error.errno or 0, Reason.UNREACHABLE), detail)
+
+
+def _connect_error(reason: Reason, detail: str) -> ProxyError:
+    return ProxyError(Source.UPSTREAM, Phase.CONNECT, reason, 503, detail, retryable=True)
+
+
+@contextlib.contextmanager
+def translated(source: Source, phase: Phase, *, retryable: bool = False) -> Iterator[None]:
+    """Turn what Trio raises for a broken connection into a ProxyError that blames `source` (status 502)."""
+    try:
+        yield
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        cause = error.__cause__
+        reason = Reason.RESET if isinstance(cause, ConnectionResetError) else Reason.CLOSED
+        raise ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable) from error
+
+
+def is_quiet(stream: trio.SocketStream) -> bool:
+    """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
+    descriptor = stream.socket.fileno()
+    if descriptor < 0:
+        return False
+    with socket.socket(fileno=os.dup(descriptor)) as peek:
+        try:
+            peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
+    """End an answer so that the peer can read it: FIN, read away a bounded rest, close (RFC 9112 §9.6).
+
+    Closing with unread input would make the kernel send a reset, which can overtake the answer. Closes the
+    stream in any case.
+    """
+    try:
+        with (
+            trio.move_on_after(DISCARD_SECONDS),
+            contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await stream.send_eof()
+            discarded = 0
+            while discarded < DISCARD_BYTES and (data := await stream.receive_some(DISCARD_BYTES)):
+                discarded += len(data)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def abort(stream: trio.abc.Stream) -> None:
+    """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
+    if isinstance(stream, trio.SocketStream):
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of open descriptors to its hard one (setrlimit(2)); return what is in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
