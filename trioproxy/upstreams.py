@@ -1,0 +1,184 @@
+"""The living side of pools: upstreams with their health and counters, and the leases that count work on them.
+
+Choosing among eligible upstreams is `balancing`'s work, connecting to the chosen one `dialing`'s, resolving names
+`resolver`'s, observing health `prober`'s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import trio
+
+from trioproxy.balancing import BALANCERS
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.health import HealthState, UpstreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+
+    from trioproxy.balancing import Balancer
+    from trioproxy.config import PoolConfig, UpstreamConfig
+
+
+@attrs.frozen
+class LastProbe:
+    """What the newest probe of an upstream found."""
+
+    when: float  # Unix time of its end
+    result: str  # the `result` label of `trioproxy_probes_total`
+    seconds: float  # how long it took
+    detail: str = ""  # why it failed, for people
+
+
+@attrs.define(eq=False)
+class Upstream:
+    """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
+
+    `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` to the
+    operator, `idle` (open connections that wait for a next plain exchange, newest last) to `forward`.
+    """
+
+    pool: str
+    config: UpstreamConfig
+    health: HealthState
+    active: int = attrs.field(default=0, init=False)
+    draining: bool = attrs.field(default=False, init=False)
+    addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
+    last_probe: LastProbe | None = attrs.field(default=None, init=False)
+    idle: list[Any] = attrs.field(factory=list, init=False)
+    resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
+    host: str = attrs.field(default="", init=False)
+    port: int = attrs.field(default=0, init=False)
+    unix: str | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.address.startswith("unix:"):
+            self.unix = self.address.removeprefix("unix:")
+        else:
+            host, _, port = self.address.rpartition(":")
+            self.host = host.removeprefix("[").removesuffix("]")
+            self.port = int(port)
+        self.addresses = self._literal()
+
+    @property
+    def address(self) -> str:
+        """As configured: `host:port` or `unix:/path`; its name in logs, labels and the API."""
+        return self.config.address
+
+    @property
+    def key(self) -> str:
+        """What `balancing` tells it by."""
+        return self.config.address
+
+    @property
+    def weight(self) -> float:
+        """Its share relative to the others' of its pool."""
+        return self.config.weight
+
+    @property
+    def backup(self) -> bool:
+        """Whether it only gets work while no primary upstream is eligible."""
+        return self.config.backup
+
+    @property
+    def state(self) -> UpstreamState:
+        """What it is in now; a drain by the operator shows before anything else."""
+        return UpstreamState.DRAINING if self.draining else self.health.state
+
+    @property
+    def eligible(self) -> bool:
+        """Whether it may get another lease."""
+        most = self.config.max_connections
+        return self.state is UpstreamState.UP and (most == 0 or self.active < most)
+
+    @property
+    def named(self) -> bool:
+        """Whether its host is a name, so that `addresses` are the resolver's to fill."""
+        return self.unix is None and not self._literal()
+
+    def want_resolve(self) -> None:
+        """Ask for its name to be resolved soon, because a connect failed. Does nothing where the host is no name."""
+        self.resolve_wanted.set()
+
+    def _literal(self) -> tuple[tuple[int, Any], ...]:
+        """The address that needs no resolving, if it is one. A scoped one (`fe80::1%eth0`) needs it."""
+        if self.unix is not None:
+            return ((trio.socket.AF_UNIX, self.unix),)
+        if "%" in self.host:
+            return ()
+        try:
+            version = ipaddress.ip_address(self.host).version
+        except ValueError:
+            return ()
+        if version == 4:  # noqa: PLR2004 - IPv4
+            return ((trio.socket.AF_INET, (self.host, self.port)),)
+        return ((trio.socket.AF_INET6, (self.host, self.port, 0, 0)),)
+
+
+@attrs.define(eq=False)
+class Lease:
+    """A counted claim of one request or tunnel on an upstream, from the pick until its holder releases it."""
+
+    upstream: Upstream
+    _held: bool = attrs.field(default=True, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.upstream.active += 1
+
+    def release(self) -> None:
+        """Give the claim back; a second time does nothing."""
+        if self._held:
+            self._held = False
+            self.upstream.active -= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@attrs.define(eq=False)
+class Pool:
+    """A named set of upstreams with one balancing policy."""
+
+    config: PoolConfig
+    upstreams: list[Upstream] = attrs.field(init=False)
+    _balancer: Balancer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        health = self.config.health
+        self.upstreams = [
+            Upstream(self.name, upstream, HealthState(rise=health.rise, fall=health.fall))
+            for upstream in self.config.upstreams
+        ]
+        self._balancer = BALANCERS[self.config.balance]()
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        return self.config.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether any of its upstreams is up."""
+        return any(upstream.state is UpstreamState.UP for upstream in self.upstreams)
+
+    def lease(self, exclude: Collection[Upstream] = ()) -> Lease:
+        """Pick an eligible upstream outside `exclude` and count the lease at once, before anybody connects.
+
+        Backups are picked from only where no primary is left. Raises ProxyError (NO_UPSTREAM, 503) where none is.
+        """
+        eligible = [upstream for upstream in self.upstreams if upstream.eligible and upstream not in exclude]
+        candidates = [upstream for upstream in eligible if not upstream.backup] or eligible
+        if not candidates:
+            raise ProxyError(
+                Source.PROXY, Phase.CONNECT, Reason.NO_UPSTREAM, 503, f"no upstream of pool {self.name} is eligible"
+            )
+        return Lease(self._balancer.pick(candidates))
