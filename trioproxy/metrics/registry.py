@@ -1,0 +1,120 @@
+"""Counting: each series of a metric is a few cells of a board.
+
+What can be counted is `table`'s; nothing here knows how Prometheus wants it written, that is `exposition`'s.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import attrs
+
+from trioproxy.board import Board, Layout
+from trioproxy.metrics.table import ALL_METRICS, SERIES_DROPPED, Kind, Metric
+
+Labels: TypeAlias = tuple[str, ...]
+Source: TypeAlias = Callable[[], Iterable[tuple[Metric, Labels, float]]]
+
+
+@attrs.frozen
+class Sample:
+    """One series at one moment: its cells, or the value a source gave (already in the metric's unit)."""
+
+    metric: Metric
+    labels: Labels
+    cells: tuple[int, ...]
+    value: float | None = None
+
+
+class Metrics:
+    """All counters, gauges and histograms of one process.
+
+    Label values have to come from the configuration or from closed sets, never from traffic. For one thread alone.
+    """
+
+    def __init__(self, board: Board | None = None, row: int = 0) -> None:
+        self.board = Board(Layout()) if board is None else board
+        self._cells = self.board.rows[row].cells
+        self._columns: dict[tuple[Metric, Labels], int] = {}
+        self._metrics = {metric.name: metric for metric in ALL_METRICS}
+        self._sources: list[Source] = [lambda: ((SERIES_DROPPED, (), self.board.layout.refused),)]
+        self._refreshers: list[Callable[[], None]] = []
+
+    def declare(self, metric: Metric, labels: Labels = ()) -> int:
+        """Make a series exist at 0 before anything happened, so that `rate()` sees its first event. Returns its column.
+
+        Raises ValueError if the number of labels does not fit the metric.
+        """
+        column = self._columns.get((metric, labels))
+        if column is not None:
+            return column
+        if len(labels) != len(metric.labels):
+            raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
+        column = self._columns[metric, labels] = self.board.layout.intern(metric.name, labels, metric.width)
+        return column
+
+    def inc(self, metric: Metric, labels: Labels = (), n: int = 1) -> None:
+        """Add to a counter, or add to or (n < 0) take from a gauge of scale 1."""
+        try:
+            column = self._columns[metric, labels]
+        except KeyError:
+            column = self.declare(metric, labels)
+        self._cells[column] += n
+
+    def set(self, metric: Metric, labels: Labels, value: float) -> None:
+        """Set a gauge, in its unit."""
+        self._cells[self.declare(metric, labels)] = round(value * metric.scale)
+
+    def observe(self, metric: Metric, labels: Labels, value: float) -> None:
+        """Count a value, in seconds, into a histogram; one that equals a bound is within it."""
+        column = self.declare(metric, labels)
+        bounds = metric.buckets.bounds
+        self._cells[column + bisect_left(bounds, value)] += 1
+        self._cells[column + len(bounds) + 1] += round(value * metric.scale)
+
+    def value(self, metric: Metric, labels: Labels = ()) -> float:
+        """What a series stands at over all rows, in its unit; a histogram: how many values it saw. 0 where unknown."""
+        column = self._columns.get((metric, labels))
+        if not column:  # 0: the board was full, what stands there is anyone's
+            return 0
+        if metric.kind is Kind.HISTOGRAM:
+            return sum(self.board.sum(column + i) for i in range(len(metric.buckets.bounds) + 1))
+        total = self.board.sum(column)
+        return total if metric.scale == 1 else total / metric.scale
+
+    def total(self, metric: Metric, **labels: str) -> float:
+        """The sum of `value` over all series that have these labels."""
+        wanted = [(metric.labels.index(name), value) for name, value in labels.items()]
+        return sum(
+            self.value(metric, series.labels)
+            for series in self.board.layout.series
+            if series.name == metric.name and all(series.labels[i] == value for i, value in wanted)
+        )
+
+    def add_source(self, source: Source) -> None:
+        """Have `source` called at every scrape, for values that are computed rather than counted.
+
+        It yields (metric, labels, value in the metric's unit) of gauges or counters and must not block.
+        """
+        self._sources.append(source)
+
+    def add_refresher(self, refresh: Callable[[], None]) -> None:
+        """Have `refresh` called before every scrape, to bring cells up to date (open tunnels). It must not block."""
+        self._refreshers.append(refresh)
+
+    def samples(self) -> list[Sample]:
+        """Everything as it stands now. This is the part of a scrape that holds the loop."""
+        for refresh in self._refreshers:
+            refresh()
+        computed = {(metric, labels): value for source in self._sources for metric, labels, value in source()}
+        cells = self.board.snapshot()
+        counted = [
+            Sample(
+                self._metrics[series.name], series.labels, tuple(cells[series.column : series.column + series.width])
+            )
+            for series in self.board.layout.series
+        ]
+        given = [Sample(metric, labels, (), value) for (metric, labels), value in computed.items()]
+        return [sample for sample in counted if (sample.metric, sample.labels) not in computed] + given

@@ -1,0 +1,267 @@
+"""The table of all metrics: name, type, labels, what it tells an operator, and why its buckets stand where they do.
+
+Values only: counting is `registry`'s, the text for Prometheus `exposition`'s, the reference page `reference`'s.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+
+class Kind(StrEnum):
+    """The types of Prometheus that are in use here."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@attrs.frozen
+class Buckets:
+    """Upper bounds of a histogram, ascending, in its unit, and why they were chosen."""
+
+    bounds: tuple[float, ...]
+    why: str
+
+
+@attrs.frozen(eq=False)
+class Metric:
+    """One row of the table; compared and hashed by identity, so that a counter is found quickly.
+
+    A cell holds whole numbers: `scale` cells are one unit of the metric (histograms: of its sum).
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...]
+    scale: int = 1
+    buckets: Buckets = Buckets((), "")
+
+    @classmethod
+    def counter(cls, name: str, text: str, labels: tuple[str, ...] = ()) -> Metric:
+        """A number of events; the name ends in `_total`."""
+        return cls(name, Kind.COUNTER, text, labels)
+
+    @classmethod
+    def gauge(cls, name: str, text: str, labels: tuple[str, ...] = (), *, scale: int = 1) -> Metric:
+        """A state; fractions are kept to 1/`scale`."""
+        return cls(name, Kind.GAUGE, text, labels, scale)
+
+    @classmethod
+    def histogram(cls, name: str, text: str, labels: tuple[str, ...], buckets: Buckets) -> Metric:
+        """A distribution of seconds; the sum is kept in nanoseconds, good for 292 years."""
+        return cls(name, Kind.HISTOGRAM, text, labels, 1_000_000_000, buckets)
+
+    @property
+    def width(self) -> int:
+        """How many cells a series takes: one, or each bucket, the one above all bounds, and the sum."""
+        return len(self.buckets.bounds) + 2 if self.kind is Kind.HISTOGRAM else 1
+
+
+_REQUEST_SECONDS: Final = Buckets(
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    "From what a cached answer takes to the default `timeouts.response` (60 s), about two a factor of five.",
+)
+_HANDSHAKE_SECONDS: Final = Buckets(
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    "A local upstream answers within a millisecond or two; the default `timeouts.handshake` is 10 s.",
+)
+_CONNECT_SECONDS: Final = Buckets(
+    (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 3),
+    "Finest below 10 ms, the range of one data centre. A lost SYN is sent again after 1 s, so what stands above that "
+    "bound is packet loss; the default `timeouts.connect` is 3 s.",
+)
+_PROBE_SECONDS: Final = Buckets(
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    "The default `health.timeout` is 1 s; above it only pools with a longer one have probes.",
+)
+_TUNNEL_SECONDS: Final = Buckets(
+    (1, 10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600),
+    "A second (clients that fail and reconnect) to a week; 60 s, 5 min, 1 h and a day are where the timeouts of "
+    "proxies, load balancers and networks usually cut, so a cut at one of them shows as a step.",
+)
+_LAG_SECONDS: Final = Buckets(
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10),
+    "Below 5 ms is the normal life of a busy loop; from 50 ms on users notice; above 1 s the machine was paused or "
+    "starved.",
+)
+
+_UPSTREAM: Final = ("pool", "upstream")
+
+BUILD_INFO: Final = Metric.gauge(
+    "trioproxy_build_info", "Always 1; the labels say which versions run.", ("version", "python", "trio")
+)
+CONNECTIONS_ACTIVE: Final = Metric.gauge(
+    "trioproxy_connections_active", "Client connections open now, idle ones and tunnels included.", ("listener",)
+)
+CONNECTIONS: Final = Metric.counter(
+    "trioproxy_connections_total", "Client connections accepted, those rejected at once included.", ("listener",)
+)
+CONNECTIONS_REJECTED: Final = Metric.counter(
+    "trioproxy_connections_rejected_total",
+    "Client connections closed without being served: `overloaded` is above limits.max_connections or out of "
+    "descriptors.",
+    ("listener", "reason"),
+)
+REQUESTS: Final = Metric.counter(
+    "trioproxy_requests_total",
+    "Requests by the status the client was answered; an accepted upgrade has code 101 and counts when it is accepted. "
+    "`other`: nothing could be answered, or no status between 100 and 599.",
+    ("route", "pool", "kind", "code"),
+)
+REQUEST_DURATION: Final = Metric.histogram(
+    "trioproxy_request_duration_seconds",
+    "Plain HTTP from the complete request head to the last byte of the answer. Tunnels are not in it: a tunnel's life is "
+    "no latency.",
+    ("route", "pool"),
+    _REQUEST_SECONDS,
+)
+HTTP_BYTES: Final = Metric.counter(
+    "trioproxy_http_bytes_total",
+    "Octets of bodies of plain HTTP: `to_upstream` from requests, `to_client` from answers; heads and chunk framing are "
+    "left out.",
+    (*_UPSTREAM, "direction"),
+)
+HANDSHAKES: Final = Metric.counter(
+    "trioproxy_handshakes_total",
+    "Upgrades sent to upstreams: `accepted` got a valid 101, `refused` another status or a close, `invalid` a wrong 101 "
+    "or no HTTP, `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
+    ("route", *_UPSTREAM, "result"),
+)
+HANDSHAKE_DURATION: Final = Metric.histogram(
+    "trioproxy_handshake_duration_seconds",
+    "How long upstreams took to answer an upgrade, from sending it to the complete head of the answer; connecting is not "
+    "in it.",
+    ("pool",),
+    _HANDSHAKE_SECONDS,
+)
+TUNNELS_ACTIVE: Final = Metric.gauge("trioproxy_tunnels_active", "Tunnels open now.", ("route", *_UPSTREAM))
+TUNNELS: Final = Metric.counter("trioproxy_tunnels_total", "Tunnels opened.", ("route", *_UPSTREAM))
+TUNNEL_DURATION: Final = Metric.histogram(
+    "trioproxy_tunnel_duration_seconds", "How long tunnels lived; observed when they end.", ("pool",), _TUNNEL_SECONDS
+)
+BYTES: Final = Metric.counter(
+    "trioproxy_bytes_total",
+    "Octets received in tunnels behind the handshake, frame headers included; `to_upstream` came from clients. Live while "
+    "tunnels are open.",
+    (*_UPSTREAM, "direction"),
+)
+FRAMES: Final = Metric.counter(
+    "trioproxy_frames_total",
+    "WebSocket frames received, counted when their header is complete. `other` are reserved opcodes, which only pass "
+    "with strict = false.",
+    (*_UPSTREAM, "direction", "opcode"),
+)
+MESSAGES: Final = Metric.counter(
+    "trioproxy_messages_total",
+    "WebSocket messages received in whole (text and binary, however many frames they came in).",
+    (*_UPSTREAM, "direction"),
+)
+INJECTED_FRAMES: Final = Metric.counter(
+    "trioproxy_injected_frames_total",
+    "Frames the proxy itself sent into tunnels, by the side that got them; no other metric counts these.",
+    ("pool", "side", "opcode"),
+)
+CLOSES: Final = Metric.counter(
+    "trioproxy_closes_total",
+    "Tunnels ended, by who ended them and the Close code: `none` means cut without a Close frame (what clients see as "
+    "1006), `empty` a Close without a code.",
+    (*_UPSTREAM, "by", "code"),
+)
+ENDINGS: Final = Metric.counter(
+    "trioproxy_endings_total",
+    "Requests, tunnels and connections ended: who ended them, how far they had come, why. Reason `done` is the good "
+    "end; `internal` is a bug with a traceback in the log.",
+    ("by", "phase", "reason"),
+)
+UPSTREAM_UP: Final = Metric.gauge(
+    "trioproxy_upstream_up", "1 while health checks call the upstream up, else 0 (down, or not probed yet).", _UPSTREAM
+)
+UPSTREAM_STATE: Final = Metric.gauge(
+    "trioproxy_upstream_state", "1 for the state the upstream is in, 0 for the others.", (*_UPSTREAM, "state")
+)
+UPSTREAM_ACTIVE: Final = Metric.gauge(
+    "trioproxy_upstream_active",
+    "Leases held on the upstream: requests and tunnels, from being assigned (before the connect) to their end.",
+    _UPSTREAM,
+)
+UPSTREAM_WEIGHT: Final = Metric.gauge(
+    "trioproxy_upstream_weight", "The share of new work the upstream gets, relative to its pool.", _UPSTREAM, scale=1000
+)
+PROBES: Final = Metric.counter(
+    "trioproxy_probes_total",
+    "Health probes ended: `ok`, or what went wrong.",
+    (*_UPSTREAM, "result"),
+)
+PROBE_DURATION: Final = Metric.histogram(
+    "trioproxy_probe_duration_seconds", "How long health probes took, failed ones included.", _UPSTREAM, _PROBE_SECONDS
+)
+CONNECT_FAILURES: Final = Metric.counter(
+    "trioproxy_connect_failures_total",
+    "Connects to the upstream that failed for requests and tunnels (probes are not in it).",
+    (*_UPSTREAM, "reason"),
+)
+CONNECT_DURATION: Final = Metric.histogram(
+    "trioproxy_connect_duration_seconds",
+    "How long connecting to upstreams took where it succeeded (probes are not in it).",
+    ("pool",),
+    _CONNECT_SECONDS,
+)
+RETRIES: Final = Metric.counter(
+    "trioproxy_retries_total",
+    "Requests tried again at another upstream, by what went wrong before.",
+    ("pool", "reason"),
+)
+EVENT_LOOP_LAG: Final = Metric.histogram(
+    "trioproxy_event_loop_lag_seconds",
+    "How much later than due the event loop ran a timer, sampled about once a second: what every connection waits for.",
+    ("worker",),
+    _LAG_SECONDS,
+)
+LOG_LINES_DROPPED: Final = Metric.counter(
+    "trioproxy_log_lines_dropped_total",
+    "Log lines lost because their reader stalled, the disk was full or the file could not be written.",
+)
+SERIES_DROPPED: Final = Metric.counter(
+    "trioproxy_series_dropped_total",
+    "Series there was no room for on the board: what they would have counted is missing from all figures. Should be 0.",
+)
+DRAINING: Final = Metric.gauge("trioproxy_draining", "1 while the proxy shuts down politely, else 0.")
+
+ALL_METRICS: Final[tuple[Metric, ...]] = (
+    BUILD_INFO,
+    CONNECTIONS_ACTIVE,
+    CONNECTIONS,
+    CONNECTIONS_REJECTED,
+    REQUESTS,
+    REQUEST_DURATION,
+    HTTP_BYTES,
+    HANDSHAKES,
+    HANDSHAKE_DURATION,
+    TUNNELS_ACTIVE,
+    TUNNELS,
+    TUNNEL_DURATION,
+    BYTES,
+    FRAMES,
+    MESSAGES,
+    INJECTED_FRAMES,
+    CLOSES,
+    ENDINGS,
+    UPSTREAM_UP,
+    UPSTREAM_STATE,
+    UPSTREAM_ACTIVE,
+    UPSTREAM_WEIGHT,
+    PROBES,
+    PROBE_DURATION,
+    CONNECT_FAILURES,
+    CONNECT_DURATION,
+    RETRIES,
+    EVENT_LOOP_LAG,
+    LOG_LINES_DROPPED,
+    SERIES_DROPPED,
+    DRAINING,
+)
