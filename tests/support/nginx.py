@@ -1,0 +1,82 @@
+"""Debian's nginx with the usual WebSocket recipe: the yardstick the same tests may be held against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.http_client import dial
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from support.processes import Programs
+
+RECIPE = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    client_max_body_size 0;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
+    upstream backend {{ {servers} }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+        }}
+    }}
+}}
+"""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago; nginx cannot tell which one it chose."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+async def run_nginx(programs: Programs, upstreams: Sequence[str]) -> str:
+    """The address of an nginx in front of `upstreams`; the test is skipped where there is none."""
+    path = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if path is None:
+        pytest.skip("needs nginx (apt install nginx-light)")
+    folder = programs.folder / f"nginx-{len(programs.started)}"
+    folder.mkdir()
+    servers = " ".join(f"server {address};" for address in upstreams)
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(RECIPE.format(folder=folder, servers=servers, port=port))
+    if os.geteuid() == 0:
+        config.write_text(f"user root;\n{config.read_text()}")
+    await programs.start("nginx", [path, "-p", str(folder), "-c", str(config)])
+    address = f"127.0.0.1:{port}"
+
+    async def answers() -> bool:
+        try:
+            await (await dial(address)).aclose()
+        except OSError:
+            return False
+        return True
+
+    await wait_until(answers, "nginx listens")
+    return address
