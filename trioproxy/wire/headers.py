@@ -1,0 +1,153 @@
+"""Header fields as they stand on the wire, and what an intermediary takes from and adds to them.
+
+Pure: which bytes make a valid field is judged in `heads`; what a route sets on top is `forward`'s and `upgrade`'s work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"http2-settings",
+    }
+)
+"""Fields that concern one connection alone (RFC 9110 §7.6.1); lower case."""
+
+NEVER_NOMINATED = frozenset({b"host", b"content-length"})
+"""Fields a `Connection` token cannot take away: routing and framing hang on them."""
+
+
+class Headers:
+    """An ordered list of `(name, value)` pairs of bytes: names keep their case, look-ups ignore it.
+
+    Lines of the same name stay apart and in order (`Set-Cookie` cannot be merged, RFC 9110 §5.3). Mutable, so not
+    hashable.
+    """
+
+    __slots__ = ("_fields", "_keys")
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._fields = list(fields)
+        self._keys = [name.lower() for name, _ in self._fields]
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, bytes) and name.lower() in self._keys
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return self._keys == other._keys and [value for _, value in self] == [value for _, value in other]
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields!r})"
+
+    @overload
+    def get(self, name: bytes) -> bytes | None: ...
+    @overload
+    def get(self, name: bytes, default: bytes) -> bytes: ...
+    def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
+        """The value of the first line of that name, or `default`."""
+        key = name.lower()
+        return self._fields[self._keys.index(key)][1] if key in self._keys else default
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """The values of all lines of that name, in order."""
+        key = name.lower()
+        if key not in self._keys:
+            return []
+        return [field[1] for field, other in zip(self._fields, self._keys, strict=True) if other == key]
+
+    def tokens(self, name: bytes) -> list[bytes]:
+        """The comma-separated members of all lines of that name, lower case, without empty ones (RFC 9110 §5.6.1)."""
+        members = (member.strip(b" \t") for value in self.get_all(name) for member in value.lower().split(b","))
+        return [member for member in members if member]
+
+    def append(self, name: bytes, value: bytes) -> None:
+        """Add a line behind the others."""
+        self._fields.append((name, value))
+        self._keys.append(name.lower())
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Make this the only line of that name, in the place of the first one; without one it goes to the end."""
+        key = name.lower()
+        if key not in self._keys:
+            self.append(name, value)
+            return
+        first = self._keys.index(key)
+        self._fields[first] = (name, value)
+        self._drop({index for index, other in enumerate(self._keys) if other == key and index != first})
+
+    def remove(self, name: bytes) -> None:
+        """Take away every line of that name; none is no error."""
+        key = name.lower()
+        self._drop({index for index, other in enumerate(self._keys) if other == key})
+
+    def copy(self) -> Headers:
+        """The same lines in a list of their own."""
+        return Headers(self._fields)
+
+    def without(self, names: frozenset[bytes]) -> Headers:
+        """A copy without the lines whose lower-case name is among `names`."""
+        return Headers([field for field, key in zip(self._fields, self._keys, strict=True) if key not in names])
+
+    def _drop(self, indices: Collection[int]) -> None:
+        if indices:
+            self._fields = [field for index, field in enumerate(self._fields) if index not in indices]
+            self._keys = [key for index, key in enumerate(self._keys) if index not in indices]
+
+
+def end_to_end(headers: Headers) -> Headers:
+    """A copy without what concerns this connection alone (RFC 9110 §7.6.1).
+
+    That is every field of `HOP_BY_HOP` and every field `Connection` names, but for Host and Content-Length. To be
+    called before our own fields are added, so that a peer's Connection cannot name those (CVE-2021-32813,
+    CVE-2024-45410).
+    """
+    nominated = headers.tokens(b"connection")
+    if not nominated:
+        return headers.without(HOP_BY_HOP)
+    return headers.without(HOP_BY_HOP.union(nominated) - NEVER_NOMINATED)
+
+
+def add_forwarded(headers: Headers, *, client: str, scheme: str, host: bytes, trusted: bool) -> None:
+    """Say who asked, and how: X-Forwarded-For, -Proto, -Host and X-Real-IP.
+
+    A trusted peer's values are kept and its address `client` is appended to the chain; any other peer's (and its
+    Forwarded, RFC 7239) are replaced by what we saw. An empty `client` (a Unix socket) or `host` adds no line.
+    """
+    if not trusted:
+        for name in (b"Forwarded", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Real-IP"):
+            headers.remove(name)
+    address = client.encode("ascii")
+    chain = [value for value in (*headers.get_all(b"X-Forwarded-For"), address) if value]
+    if chain:
+        headers.set(b"X-Forwarded-For", b", ".join(chain))
+    seen = ((b"X-Forwarded-Proto", scheme.encode("ascii")), (b"X-Forwarded-Host", host), (b"X-Real-IP", address))
+    for name, value in seen:
+        if value and name not in headers:
+            headers.append(name, value)
+
+
+def add_via(headers: Headers, received_version: bytes, name: str) -> None:
+    """Append a Via line (RFC 9110 §7.6.3): the version the message came in (`b"1.1"`) and our pseudonym."""
+    headers.append(b"Via", received_version + b" " + name.encode("ascii"))

@@ -1,0 +1,155 @@
+"""What request and answer heads have in common: finding the end within the limits, the fields, the body's framing.
+
+The start lines are in `requests` and `responses`. llhttp parses; the checks here are for what it lets pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import httptools
+
+from trioproxy.errors import ProxyError
+from trioproxy.wire.events import BodyKind
+from trioproxy.wire.headers import Headers
+
+if TYPE_CHECKING:
+    from trioproxy.wire.buffer import Buffer
+
+Refuse = Callable[[int, str], ProxyError]
+"""Makes the error of the side that sent the message, from a status and a detail for the log."""
+
+ALLOWED = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""The octets of a head: no controls but HTAB and line ends (RFC 9110 §5.5)."""
+
+BAD_OCTET = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]|\r[^\n]|[^\r]\n")
+"""The first thing wrong with a piece of a head; a CR that ends the piece may still be right."""
+
+CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+"""Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
+
+
+@attrs.define(eq=False)
+class HeadReader:
+    """Finds complete heads in a buffer, each at most `limit` bytes with its blank line.
+
+    What is wrong is said as soon as it is seen, so that a peer speaking another protocol is not waited for; and
+    whatever pieces the bytes come in, the answer is the same: first the start line is judged, then the octets, then the
+    size. `check_start` takes bytes that begin with a complete start line and raises if it is not to be served.
+    """
+
+    limit: int
+    refuse: Refuse
+    check_start: Callable[[bytes], object]
+    _seen: int = 0  # bytes of the waiting head that were looked at already
+    _start_checked: bool = False
+
+    def read(self, buffer: Buffer) -> bytes | None:
+        """The next head with its blank line, taken from the buffer, or None if it is not all there yet. May raise."""
+        end = buffer.data.find(b"\r\n\r\n", buffer.start + max(self._seen - 3, 0), buffer.start + self.limit)
+        if end < 0:
+            self._examine(buffer)
+            return None
+        self._seen = 0
+        self._start_checked = False
+        head = buffer.take(end + 4 - buffer.start)
+        self.check_start(head)
+        ends = head.count(b"\r\n")
+        if head.count(b"\n") != ends or head.count(b"\r") != ends or head.translate(None, ALLOWED):
+            raise self.refuse(400, "invalid octet in the head")
+        return head
+
+    def _examine(self, buffer: Buffer) -> None:
+        """Judge a head that is not complete, or not within the limit."""
+        end = min(buffer.start + self.limit, len(buffer.data))
+        if not self._start_checked:
+            line_end = buffer.data.find(b"\r\n", buffer.start + max(self._seen - 1, 0), end)
+            if line_end >= 0:
+                self.check_start(bytes(buffer.data[buffer.start : line_end + 2]))
+                self._start_checked = True
+        if BAD_OCTET.search(buffer.data, buffer.start + max(self._seen - 1, 0), end):
+            raise self.refuse(400, "invalid octet in the head")
+        self._seen = end - buffer.start
+        if len(buffer) > self.limit:
+            if self._start_checked:
+                raise self.refuse(431, f"head of more than {self.limit} bytes")
+            raise self.refuse(414, f"start line of more than {self.limit} bytes")
+
+
+class _Fields:
+    """Collects what llhttp reports."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+
+def parse_fields(
+    head: bytes,
+    parser: type[httptools.HttpRequestParser | httptools.HttpResponseParser],
+    *,
+    max_headers: int,
+    refuse: Refuse,
+) -> Headers:
+    """The fields of one complete head. Raises ProxyError: 431 for too many, 400 for what llhttp does not take."""
+    count = head.count(b"\n") - 2
+    if count > max_headers:
+        raise refuse(431, f"more than {max_headers} fields")
+    collected = _Fields()
+    try:
+        parser(collected).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # CONNECT, or any Upgrade nominated in Connection: the head is complete, what follows is not fed here
+    except httptools.HttpParserError as error:
+        raise refuse(400, str(error)) from None
+    fields = collected.fields
+    if len(fields) != count:
+        raise refuse(400, "lines that are no fields")
+    if b" \r\n" in head or b"\t\r\n" in head:  # llhttp leaves trailing whitespace with the value
+        fields = [(name, value.strip(b" \t")) for name, value in fields]
+    return Headers(fields)
+
+
+def parse_framing(headers: Headers, version: bytes, refuse: Refuse) -> tuple[BodyKind, int | None]:
+    """How the fields frame the body, and Content-Length's number: the strict reading of RFC 9112 §6.
+
+    Raises ProxyError: 400 for what could be read in two ways, 501 for transfer codings besides chunked.
+    """
+    lengths = headers.get_all(b"content-length")
+    codings = headers.get_all(b"transfer-encoding")
+    if codings:
+        if lengths:
+            raise refuse(400, "Content-Length with Transfer-Encoding")
+        if version != b"1.1":
+            raise refuse(400, "Transfer-Encoding in HTTP/1.0")
+        _check_codings(codings, refuse)
+        return BodyKind.CHUNKED, None
+    if lengths:
+        if len(lengths) > 1 or not CONTENT_LENGTH.fullmatch(lengths[0]):
+            raise refuse(400, "invalid Content-Length")
+        return BodyKind.LENGTH, int(lengths[0])
+    return BodyKind.NONE, None
+
+
+def _check_codings(lines: list[bytes], refuse: Refuse) -> None:
+    value = b",".join(lines).lower()
+    if value == b"chunked":
+        return
+    *others, last = (coding.strip(b" \t") for coding in value.split(b","))
+    if last == b"chunked" and b"chunked" not in others and all(others):
+        raise refuse(501, "transfer coding besides chunked")
+    raise refuse(400, "Transfer-Encoding is not chunked")
+
+
+def wants_keep_alive(connection: list[bytes], version: bytes) -> bool:
+    """Whether the sender keeps the connection open behind this message (RFC 9112 §9.3); `connection`: its tokens."""
+    if b"close" in connection:
+        return False
+    return version == b"1.1" or b"keep-alive" in connection
