@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 TO_UPSTREAM: Final = "to_upstream"
 TO_CLIENT: Final = "to_client"
@@ -16,6 +16,7 @@ DIRECTIONS: Final = (TO_UPSTREAM, TO_CLIENT)
 
 # RFC 6455 section 5.2. The reserved opcodes pass only where `websocket.strict` is off; together they are "other".
 OPCODE_NAMES: Final[dict[int, str]] = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
+OPCODE_LABELS: Final = tuple(OPCODE_NAMES.values())
 OTHER: Final = "other"
 
 EMPTY_CLOSE: Final = 1005  # RFC 6455 section 7.1.5: stands for a Close frame without a code, never on the wire
@@ -67,13 +68,9 @@ class TunnelCounts(Protocol):
         ...
 
 
-def by_opcode(frames: Sequence[int]) -> Iterator[tuple[str, int]]:
-    """The counts of `frames` with the opcodes' names, those of the reserved opcodes summed up as "other"."""
-    named = 0
-    for opcode, name in OPCODE_NAMES.items():
-        named += frames[opcode]
-        yield name, frames[opcode]
-    yield OTHER, sum(frames) - named
+def opcode_label(opcode: int) -> str:
+    """The `opcode` label of the metrics that count frames."""
+    return OPCODE_NAMES.get(opcode, OTHER)
 
 
 def close_code_label(code: int | None) -> str:

@@ -5,6 +5,7 @@ answers a scrape, `reference` writes the reference page.
 """
 
 from trioproxy.counts import close_code_label, status_label
+from trioproxy.metrics.meter import TunnelMeter, declare_tunnel_series
 from trioproxy.metrics.registry import Labels, Metrics, Source
 from trioproxy.metrics.table import (
     ALL_METRICS,
@@ -83,6 +84,8 @@ __all__ = [
     "Metric",
     "Metrics",
     "Source",
+    "TunnelMeter",
     "close_code_label",
+    "declare_tunnel_series",
     "status_label",
 ]

@@ -115,27 +115,27 @@ REQUESTS: Final = Metric.counter(
 )
 REQUEST_DURATION: Final = Metric.histogram(
     "trioproxy_request_duration_seconds",
-    "Plain HTTP from the complete request head to the last byte of the answer. Tunnels are not in it: a tunnel's life is "
-    "no latency.",
+    "Plain HTTP from the complete request head to the last byte of the answer. Tunnels are not in it: a tunnel's life "
+    "is no latency.",
     ("route", "pool"),
     _REQUEST_SECONDS,
 )
 HTTP_BYTES: Final = Metric.counter(
     "trioproxy_http_bytes_total",
-    "Octets of bodies of plain HTTP: `to_upstream` from requests, `to_client` from answers; heads and chunk framing are "
-    "left out.",
+    "Octets of bodies of plain HTTP: `to_upstream` from requests, `to_client` from answers; heads and chunk framing "
+    "are left out.",
     (*_UPSTREAM, "direction"),
 )
 HANDSHAKES: Final = Metric.counter(
     "trioproxy_handshakes_total",
-    "Upgrades sent to upstreams: `accepted` got a valid 101, `refused` another status or a close, `invalid` a wrong 101 "
-    "or no HTTP, `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
+    "Upgrades sent to upstreams: `accepted` got a valid 101, `refused` another status or a close, `invalid` a wrong "
+    "101 or no HTTP, `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
     ("route", *_UPSTREAM, "result"),
 )
 HANDSHAKE_DURATION: Final = Metric.histogram(
     "trioproxy_handshake_duration_seconds",
-    "How long upstreams took to answer an upgrade, from sending it to the complete head of the answer; connecting is not "
-    "in it.",
+    "How long upstreams took to answer an upgrade, from sending it to the complete head of the answer; connecting is "
+    "not in it.",
     ("pool",),
     _HANDSHAKE_SECONDS,
 )
@@ -146,8 +146,8 @@ TUNNEL_DURATION: Final = Metric.histogram(
 )
 BYTES: Final = Metric.counter(
     "trioproxy_bytes_total",
-    "Octets received in tunnels behind the handshake, frame headers included; `to_upstream` came from clients. Live while "
-    "tunnels are open.",
+    "Octets received in tunnels behind the handshake, frame headers included; `to_upstream` came from clients. Live "
+    "while tunnels are open.",
     (*_UPSTREAM, "direction"),
 )
 FRAMES: Final = Metric.counter(

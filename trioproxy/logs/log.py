@@ -1,0 +1,168 @@
+"""The log as everyone calls it: an event's name and its fields, at a level.
+
+A `Log` is a value handed around; structlog's global configuration is never touched, so a program that embeds the proxy
+keeps its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from trioproxy.logs.render import render_json, render_text
+from trioproxy.logs.writer import LineWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trioproxy.config import LogConfig
+
+_LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_RENDERERS: Final = {"text": render_text, "json": render_json}
+FLUSH_SECONDS: Final = 2.0  # what a stalled reader may hold up the end of the process
+
+
+class _Sink(Protocol):
+    """Where rendered events go."""
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def has_room(self) -> bool: ...
+
+    def write(self, line: Any, /) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self, timeout: float) -> None: ...
+
+
+class _Memory:
+    """Keeps events as dicts, for tests and embedders."""
+
+    dropped = 0
+    has_room = True
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self._events = events
+
+    def write(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    def reopen(self) -> None:
+        pass
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
+class _Lines:
+    """What structlog calls as its logger: every level writes to the sink."""
+
+    def __init__(self, sink: _Sink) -> None:
+        self.debug = self.info = self.warning = self.error = sink.write
+
+
+class Log:
+    """Events go out at `debug`, `info`, `warning`, `error`; none of these blocks or fails, whatever the reader does.
+
+    Fields are keywords; values from peers may hold anything, rendering makes them harmless.
+    """
+
+    def __init__(self, sink: _Sink, render: Any, level: str, *, access: bool = True) -> None:
+        """Use `open`, `null` or `memory` instead."""
+        self.access = access  # whether requests and tunnels are logged one by one
+        self._sink = sink
+        self._told = 0  # dropped lines the log itself has spoken of
+        self._logger = structlog.wrap_logger(
+            _Lines(sink),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                render,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, logging.CRITICAL)),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind()
+
+    @classmethod
+    def open(cls, config: LogConfig) -> Log:
+        """The log `[log]` asks for; raises OSError if its file cannot be opened. To be closed."""
+        writer = LineWriter(Path(config.file) if config.file else None)
+        return cls(writer, _RENDERERS[config.format], config.level, access=config.access)
+
+    @classmethod
+    def null(cls) -> Log:
+        """A log that keeps nothing."""
+        return cls(_Memory([]), _keep, "none", access=False)
+
+    @classmethod
+    def memory(cls) -> MemoryLog:
+        """A log that keeps its events in `.events`."""
+        return MemoryLog([])
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far: the reader stalled, or writing failed."""
+        return self._sink.dropped
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """What helps to find a bug."""
+        self._logger.debug(event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """What happened."""
+        self._tell_of_dropped_lines()
+        self._logger.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """What an operator should look at."""
+        self._tell_of_dropped_lines()
+        self._logger.warning(event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """What failed."""
+        self._tell_of_dropped_lines()
+        self._logger.error(event, **fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """What failed by a bug, with the traceback of the exception being handled."""
+        self.error(event, exc_info=True, **fields)
+
+    def reopen(self) -> None:
+        """Open `log.file` anew after a rotation; raises OSError and goes on in the old file if that fails."""
+        self._sink.reopen()
+
+    def close(self, timeout: float = FLUSH_SECONDS) -> None:
+        """Write what is queued, for at most `timeout` seconds. This is the one call that may block; idempotent."""
+        self._sink.close(timeout)
+
+    def _tell_of_dropped_lines(self) -> None:
+        dropped = self._sink.dropped
+        if dropped != self._told and self._sink.has_room:
+            new, self._told = dropped - self._told, dropped
+            self._logger.warning("log_lines_dropped", lines=new)
+
+
+class MemoryLog(Log):
+    """A log that keeps every event as a dict: `event`, `level`, `timestamp`, `exception` and the fields."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        super().__init__(_Memory(events), _keep, "debug")
+        self.events = events
+
+
+def _keep(_logger: Any, _name: str, event: dict[str, Any]) -> tuple[tuple[dict[str, Any]], dict[str, Any]]:
+    """Hand the event itself to the sink: structlog calls it with what its last processor returns."""
+    return (event,), {}

@@ -1,0 +1,82 @@
+"""Carries what a tunnel counted to the metrics of its pool and upstream, as differences: live and exact.
+
+When it is called is the owner's business: about once a second while the tunnel is open, before a scrape, at the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trioproxy.counts import DIRECTIONS, OPCODE_LABELS, TO_CLIENT, TO_UPSTREAM, opcode_label
+from trioproxy.metrics.table import BYTES, FRAMES, INJECTED_FRAMES, MESSAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trioproxy.counts import DirectionCounts, TunnelCounts
+    from trioproxy.metrics.registry import Metrics
+
+_SIDES: Final = {TO_UPSTREAM: "upstream", TO_CLIENT: "client"}  # who gets what is injected into a direction
+_NONE: Final = (0,) * 16  # one tuple for all the directions nothing came through
+
+
+@attrs.define(eq=False)
+class _Published:
+    """What of one direction has been added so far; an idle tunnel keeps nothing but this."""
+
+    bytes: int = 0
+    messages: int = 0
+    frames: tuple[int, ...] = _NONE
+    injected: tuple[int, ...] = _NONE
+
+
+@attrs.define(eq=False)
+class TunnelMeter:
+    """The metrics' view of one tunnel."""
+
+    metrics: Metrics
+    pool: str
+    upstream: str
+    _to_upstream: _Published = attrs.field(factory=_Published, init=False)
+    _to_client: _Published = attrs.field(factory=_Published, init=False)
+
+    def publish(self, tunnel: TunnelCounts) -> None:
+        """Add what `tunnel` counted since the last call; cheap if it stood still. Call it once more at the end."""
+        self._direction(TO_UPSTREAM, tunnel.to_upstream, self._to_upstream)
+        self._direction(TO_CLIENT, tunnel.to_client, self._to_client)
+
+    def _direction(self, name: str, counts: DirectionCounts, published: _Published) -> None:
+        inc, labels = self.metrics.inc, (self.pool, self.upstream, name)
+        if new := counts.bytes - published.bytes:
+            published.bytes += new
+            inc(BYTES, labels, new)
+        if new := counts.messages - published.messages:
+            published.messages += new
+            inc(MESSAGES, labels, new)
+        frames = tuple(counts.frames)
+        if frames != published.frames:
+            for opcode, new in _differences(frames, published.frames):
+                inc(FRAMES, (*labels, opcode), new)
+            published.frames = frames
+        injected = tuple(counts.injected)
+        if injected != published.injected:
+            for opcode, new in _differences(injected, published.injected):
+                inc(INJECTED_FRAMES, (self.pool, _SIDES[name], opcode), new)
+            published.injected = injected
+
+
+def _differences(now: Sequence[int], before: Sequence[int]) -> Iterator[tuple[str, int]]:
+    for opcode, count in enumerate(now):
+        if new := count - before[opcode]:
+            yield opcode_label(opcode), new
+
+
+def declare_tunnel_series(metrics: Metrics, pool: str, upstream: str) -> None:
+    """Make the series a TunnelMeter counts into exist at 0."""
+    for direction in DIRECTIONS:
+        metrics.declare(BYTES, (pool, upstream, direction))
+        metrics.declare(MESSAGES, (pool, upstream, direction))
+        for opcode in OPCODE_LABELS:
+            metrics.declare(FRAMES, (pool, upstream, direction, opcode))
