@@ -39,7 +39,7 @@ class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
     `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` to the
-    operator, `idle` (open connections that wait for a next plain exchange, newest last) to `forward`.
+    operator, `handshakes` (the scopes of upgrades that wait for its answer) to `upgrade`.
     """
 
     pool: str
@@ -49,7 +49,7 @@ class Upstream:
     draining: bool = attrs.field(default=False, init=False)
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
-    idle: list[Any] = attrs.field(factory=list, init=False)
+    handshakes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
@@ -68,6 +68,11 @@ class Upstream:
     def address(self) -> str:
         """As configured: `host:port` or `unix:/path`; its name in logs, labels and the API."""
         return self.config.address
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The values of the labels `pool` and `upstream`."""
+        return self.pool, self.config.address
 
     @property
     def key(self) -> str:
@@ -99,6 +104,17 @@ class Upstream:
     def named(self) -> bool:
         """Whether its host is a name, so that `addresses` are the resolver's to fill."""
         return self.unix is None and not self._literal()
+
+    def observe(self, *, ok: bool) -> UpstreamState | None:
+        """Take in one observation of its health; the new state where it changed it.
+
+        Going down cancels the upgrades that wait for its answer: they have time to go to another upstream.
+        """
+        changed = self.health.observe(ok)
+        if changed is UpstreamState.DOWN:
+            for scope in self.handshakes:
+                scope.cancel()
+        return changed
 
     def want_resolve(self) -> None:
         """Ask for its name to be resolved soon, because a connect failed. Does nothing where the host is no name."""
@@ -169,6 +185,10 @@ class Pool:
     def ready(self) -> bool:
         """Whether any of its upstreams is up."""
         return any(upstream.state is UpstreamState.UP for upstream in self.upstreams)
+
+    def has_eligible(self, exclude: Collection[Upstream] = ()) -> bool:
+        """Whether `lease` with the same `exclude` would find an upstream."""
+        return any(upstream.eligible and upstream not in exclude for upstream in self.upstreams)
 
     def lease(self, exclude: Collection[Upstream] = ()) -> Lease:
         """Pick an eligible upstream outside `exclude` and count the lease at once, before anybody connects.
