@@ -1,7 +1,7 @@
 """Every setting: its default, its rule (in its type) and one sentence of documentation, as frozen values.
 
 Pure. A class built directly is not checked against its rules, so tests and embedders may pass what they like; reading
-and checking a file is `config_file`, `config_structure` and `config_checks`.
+and checking a file is `config_file`'s work.
 """
 # ruff: noqa: RUF009 - setting(), table() and needed() make attrs fields, whose defaults are not shared
 
@@ -32,10 +32,18 @@ Label = Annotated[str, rules.text('a name: printable, not "none"', syntax.is_lab
 PoolName = Annotated[str, rules.text('a pool\'s name: letters, digits, "_", "-", ".", not "none"', syntax.is_name)]
 ListenerName = Annotated[str, rules.text("a listener's name", syntax.is_label)]
 ListenerAddress = Annotated[
-    str, rules.text("host:port, [ipv6]:port, unix:/path or fd:NAME, ports 1 to 65535", syntax.is_listener_address)
+    str,
+    rules.text(
+        "host:port, [ipv6]:port, unix:/path or fd:NAME, ports 1 to 65535",
+        syntax.is_listener_address,
+        path_after="unix:",
+    ),
 ]
 UpstreamAddress = Annotated[
-    str, rules.text("host:port, [ipv6]:port or unix:/path, ports 1 to 65535", syntax.is_upstream_address)
+    str,
+    rules.text(
+        "host:port, [ipv6]:port or unix:/path, ports 1 to 65535", syntax.is_upstream_address, path_after="unix:"
+    ),
 ]
 AdminAddress = Annotated[
     str, rules.text('host:port or [ipv6]:port, ports 1 to 65535, or "" for none', syntax.split_host_port, empty=True)
@@ -61,8 +69,8 @@ FieldName = Annotated[
 FieldValue = Annotated[
     str, rules.text("a header field value: no control characters, no blanks around it", syntax.is_field_value)
 ]
-File = Annotated[str, rules.text("a file's path", syntax.is_file_path)]
-FileOrNone = Annotated[str, rules.text('a file\'s path, or ""', syntax.is_file_path, empty=True)]
+File = Annotated[str, rules.text("a file's path", syntax.is_file_path, path_after="")]
+FileOrNone = Annotated[str, rules.text('a file\'s path, or ""', syntax.is_file_path, empty=True, path_after="")]
 HashKeyOrNone = Annotated[
     str, rules.text('"client_ip", "path", "header:NAME" or "cookie:NAME"', syntax.is_hash_key, empty=True)
 ]
@@ -302,7 +310,7 @@ class PassiveConfig:
 class PoolConfig:
     """[pools.NAME]: upstreams with one balancing policy."""
 
-    name: PoolName = needed("The key of its table.")
+    name: str = needed("The key of its table.")
     balance: Annotated[str, rules.choice("round-robin", "least-connections", "random-two", "hash")] = setting(
         "round-robin", "Who is next.", later=("random-two", "hash")
     )
@@ -334,4 +342,6 @@ class Config:
     websocket: WebSocketConfig = table(WebSocketConfig, "Defaults for all routes.")
     listeners: tuple[ListenerConfig, ...] = needed("Addresses clients connect to; at least one.")
     routes: tuple[RouteConfig, ...] = needed("Which requests go where; at least one.")
-    pools: Mapping[str, PoolConfig] = attrs.field(hash=False, metadata={DOC: "Upstreams by pool name; at least one."})
+    pools: Mapping[PoolName, PoolConfig] = attrs.field(
+        hash=False, metadata={DOC: "Upstreams by pool name; at least one."}
+    )

@@ -20,13 +20,6 @@ LARGEST_SIZE = 2**63 - 1  # a signed 64-bit counter
 LARGEST_SECONDS = 1e9  # thirty years: far above any use, far below where sums of floats lose milliseconds
 LONGEST_QUOTE = 60  # of a wrong value in a message: enough to recognise it
 
-_SIZE = 2**63 - 1  # a signed 64-bit counter
-LARGEST_SECONDS = 1e9  # thirty years: far above any use, far below where sums of floats lose milliseconds
-LONGEST_QUOTE = 60  # of a wrong value in a message: enough to recognise it
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # RFC 1123 section 2.1, and the "_" in use
-_HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,19}) ?(?P<unit>B|KiB|MiB|GiB)")
 _NEARLY_SIZE = re.compile(r"\s*(?P<number>[0-9]{1,19})\s*(?P<unit>[kmg]?)i?b?\s*", re.IGNORECASE)
 _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -44,10 +37,14 @@ class Unfit(ValueError):  # noqa: N818 - a value is unfit; the error a user sees
 
 @attrs.frozen
 class Rule:
-    """One strict reader; `read` takes what `tomllib` made and returns the setting's value, or raises `Unfit`."""
+    """One strict reader; `read` takes what `tomllib` made and returns the setting's value, or raises `Unfit`.
+
+    `path_after`: behind this prefix stands a path, relative to the configuration file's folder; None: no path.
+    """
 
     expected: str
     read: Callable[[object], Any]
+    path_after: str | None = None
 
 
 def describe(value: object) -> str:
@@ -150,8 +147,9 @@ def _size_meant(text: str) -> str | None:
 
 
 def choice(*values: str) -> Rule:
-    """One of a few words."""
-    expected = " or ".join(json.dumps(value) for value in values)
+    """One of two or more words."""
+    *others, last = (json.dumps(value) for value in values)
+    expected = f"{', '.join(others)} or {last}"
 
     def read(value: object) -> str:
         if not isinstance(value, str):
@@ -164,7 +162,7 @@ def choice(*values: str) -> Rule:
     return Rule(expected, read)
 
 
-def text(expected: str, fits: Callable[[str], object], *, empty: bool = False) -> Rule:
+def text(expected: str, fits: Callable[[str], object], *, empty: bool = False, path_after: str | None = None) -> Rule:
     """A string for which `fits` is true (or that is empty, where `empty` allows it)."""
 
     def read(value: object) -> str:
@@ -174,7 +172,7 @@ def text(expected: str, fits: Callable[[str], object], *, empty: bool = False) -
             raise Unfit(expected, value)
         return value
 
-    return Rule(expected, read)
+    return Rule(expected, read, path_after)
 
 
 def lower(rule: Rule) -> Rule:

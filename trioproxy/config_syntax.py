@@ -36,7 +36,7 @@ _RESERVED_FIELDS = frozenset(
 
 
 def split_host_port(address: str) -> tuple[str, int] | None:
-    """Host (without brackets) and port of `host:port` or `[ipv6]:port`; None for all else, ports outside 1-65535 too."""
+    """Host (without brackets) and port of `host:port` or `[ipv6]:port`; None for anything else, port 0 too."""
     parts = _HOST_PORT.fullmatch(address)
     if parts is None or not 1 <= int(parts["port"]) <= 65535:  # noqa: PLR2004 - RFC 9293: 16 bits
         return None
