@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from trioproxy.errors import Source
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,10 +69,26 @@ class TunnelCounts(Protocol):
         """What came from the upstream."""
         ...
 
+    @property
+    def sent_code(self) -> int | None:
+        """The code of the Close frame the proxy itself sent; None if it sent none."""
+        ...
+
 
 def opcode_label(opcode: int) -> str:
     """The `opcode` label of the metrics that count frames."""
     return OPCODE_NAMES.get(opcode, OTHER)
+
+
+def close_code(tunnel: TunnelCounts, by: Source) -> int | None:
+    """The code of the Close frame of whoever ended the tunnel; None where there was no such frame: a cut."""
+    match by:
+        case Source.CLIENT:
+            return tunnel.to_upstream.close_code
+        case Source.UPSTREAM:
+            return tunnel.to_client.close_code
+        case Source.PROXY:
+            return tunnel.sent_code
 
 
 def close_code_label(code: int | None) -> str:

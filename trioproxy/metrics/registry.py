@@ -12,6 +12,7 @@ from typing import TypeAlias
 import attrs
 
 from trioproxy.board import Board, Layout
+from trioproxy.metrics.exposition import Exposition
 from trioproxy.metrics.table import ALL_METRICS, SERIES_DROPPED, Kind, Metric
 
 Labels: TypeAlias = tuple[str, ...]
@@ -41,6 +42,7 @@ class Metrics:
         self._metrics = {metric.name: metric for metric in ALL_METRICS}
         self._sources: list[Source] = [lambda: ((SERIES_DROPPED, (), self.board.layout.refused),)]
         self._refreshers: list[Callable[[], None]] = []
+        self._exposition = Exposition(self)
 
     def declare(self, metric: Metric, labels: Labels = ()) -> int:
         """Make a series exist at 0 before anything happened, so that `rate()` sees its first event. Returns its column.
@@ -103,6 +105,10 @@ class Metrics:
     def add_refresher(self, refresh: Callable[[], None]) -> None:
         """Have `refresh` called before every scrape, to bring cells up to date (open tunnels). It must not block."""
         self._refreshers.append(refresh)
+
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The answer to a scrape with this Accept header, and its content type; at most half a second old."""
+        return await self._exposition.answer(accept)
 
     def samples(self) -> list[Sample]:
         """Everything as it stands now. This is the part of a scrape that holds the loop."""

@@ -1,0 +1,66 @@
+"""Who may use the API: the Host it must be asked by, and the token it may need.
+
+A page on the web can make an operator's browser send requests to loopback, also under a name of its own that resolves
+there (DNS rebinding). Checking Host refuses the second; a token refuses whoever does not have it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def read_token(path: str) -> bytes | None:
+    """The token in a file, or None for no file; raises OSError, and ValueError for a file without one."""
+    if not path:
+        return None
+    token = Path(path).read_bytes().strip()
+    if not token:
+        raise ValueError(f"{path}: no token in it")
+    return token
+
+
+def token_matches(authorization: str, token: bytes) -> bool:
+    """Whether an Authorization header carries the token; takes as long for a near miss as for any other."""
+    scheme, _, given = authorization.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token)
+
+
+def host_allowed(host: str, address: str, hosts: Iterable[str]) -> bool:
+    """Whether a Host header names the admin address, a loopback form of it, or one of `hosts` (with any port or none).
+
+    The loopback forms count where the address is loopback or a wildcard, of which they are a part.
+    """
+    host = host.lower()
+    name, port = _split(host)
+    own_name, own_port = _split(address.lower())
+    if host == address.lower() or (own_port == "80" and host == own_name):
+        return True
+    if _covers_loopback(own_name) and name in _LOOPBACK and (port or "80") == own_port:
+        return True
+    return any(allowed.lower() in (host, name) for allowed in hosts)
+
+
+def _split(host: str) -> tuple[str, str]:
+    """Name (an IPv6 address in brackets) and port ("" if none)."""
+    name, colon, port = host.rpartition(":")
+    if not colon or "]" in port:
+        return host, ""
+    return name, port
+
+
+def _covers_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
