@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RECIPE = """
 daemon off;
-worker_processes 1;
+master_process off;
 pid {folder}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 8192; }}
