@@ -31,7 +31,7 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> dict[str, list[socke
     for index in range(int(count)):
         with contextlib.suppress(OSError):
             sock = socket.socket(fileno=FIRST_FD + index)
-            os.set_inheritable(sock.fileno(), False)  # noqa: FBT003 (the standard library's signature)
+            os.set_inheritable(sock.fileno(), False)
             name = names[index] if index < len(names) and names[index] else "unknown"
             found.setdefault(name, []).append(sock)
     return found

@@ -119,34 +119,36 @@ def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list
 
 
 def _bind_tcp(address: Address) -> list[socket.socket]:
-    found = socket.getaddrinfo(
-        address.host or None,
-        address.port,
-        type=socket.SOCK_STREAM,
-        flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-        if address.host not in {"", "0.0.0.0", "::"} and not _is_numeric(address.host)
-        else socket.AI_PASSIVE,
-    )
+    found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     bound: list[socket.socket] = []
-    try:
-        for family, _, _, _, sockaddr in dict.fromkeys(found):
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(sockaddr)
-            sock.listen(BACKLOG)
-    except OSError:
+    failures: list[OSError] = []
+    for family, _, _, _, sockaddr in dict.fromkeys(found):
+        try:
+            bound.append(_listen(family, sockaddr))
+        except OSError as error:
+            failures.append(error)
+    # `localhost` is ::1 too where no IPv6 is: that one may be missing, as long as another is there.
+    fatal = [error for error in failures if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}]
+    if fatal or not bound:
         for sock in bound:
             sock.close()
-        raise
+        raise (fatal or failures)[0]
     return bound
 
 
-def _is_numeric(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+def _listen(family: int, sockaddr: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _bind_unix(path: str) -> socket.socket:

@@ -1,0 +1,130 @@
+"""An upstream's answer on its way to the client: read with patience, framed for the client's version, passed on.
+
+The request's side of the exchange, and what happens when no answer comes, are in `forward` and `upgrade`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.client import ANSWER_SECONDS, READ_SIZE
+from trioproxy.counts import TO_CLIENT
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.transport import translated
+from trioproxy.wire.headers import end_to_end
+from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, EndOfMessage, ResponseHead, chunk, response_head
+
+if TYPE_CHECKING:
+    from trioproxy.dialing import UpstreamConnection
+    from trioproxy.exchange import Exchange
+    from trioproxy.wire.http1 import ResponseParser
+
+
+@attrs.define(eq=False)
+class Answer:
+    """The answer to one exchange, over one upstream connection.
+
+    `patience` is how many seconds the upstream may be silent; while `waiting_for_client` is set its silence is the
+    client's, whose request body is not complete yet.
+    """
+
+    exchange: Exchange
+    connection: UpstreamConnection
+    parser: ResponseParser
+    patience: float
+    phase: Phase = Phase.RESPONSE
+    waiting_for_client: bool = False
+    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+
+    def progress(self) -> None:
+        """The request's body moved: the upstream's time starts anew, or stands still while the client is waited for."""
+        if self._scope is not None:
+            self._scope.deadline = self._deadline()
+
+    def _deadline(self) -> float:
+        return math.inf if self.waiting_for_client else trio.current_time() + self.patience
+
+    async def final_head(self) -> ResponseHead:
+        """The final head (101 included), interim ones passed to the client before it. Raises ProxyError (502, 504)."""
+        while True:
+            head = await self._next_event()
+            if not isinstance(head, ResponseHead):
+                raise self._error(Reason.INVALID, 502, "a body where a head was due")
+            if not head.interim:
+                return head
+            # An interim answer belongs to the client that may understand it (RFC 9110 §15.2).
+            if self.exchange.head.version == b"1.1":
+                data = response_head(head.status, head.reason, end_to_end(head.headers))
+                # Shielded, as a part of a head must not be all that the client gets; the send ends by itself.
+                with trio.CancelScope(shield=True):
+                    await self.exchange.client.send(data, patience=ANSWER_SECONDS)
+
+    async def pass_on(self, head: ResponseHead) -> bool:
+        """Send the answer that `head` begins to the client, whole; say whether the upstream connection can be kept.
+
+        Raises ProxyError where either side ends or stalls before that; the client then has a part, at most, of the
+        answer.
+        """
+        client, request = self.exchange.client, self.exchange.head
+        self.exchange.record.status = head.status
+        fields = end_to_end(head.headers)
+        chunked = head.body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE} and request.version == b"1.1"
+        if chunked:
+            fields.append(b"Transfer-Encoding", b"chunked")
+        if self.exchange.context.draining:
+            client.reusable = False
+        if not client.reusable:
+            fields.append(b"Connection", b"close")
+        client.answering = True
+        out = [response_head(head.status, head.reason, fields)]
+        while await self._collect(out, chunked=chunked):
+            await self._send(out)
+            out.clear()
+        await self._send(out)
+        return head.keep_alive and head.body is not BodyKind.UNTIL_CLOSE and not self.parser.take_rest()
+
+    async def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
+        """Wait for one event and take all that came with it; False when the answer is complete."""
+        event = await self._next_event()
+        size = 0
+        more = True
+        while event is not None:
+            if isinstance(event, EndOfMessage):
+                more = False
+                if chunked:
+                    out.append(LAST_CHUNK)
+                break
+            if isinstance(event, Data):
+                size += len(event.data)
+                out.append(chunk(event.data) if chunked else event.data)
+            event = self.parser.next_event()
+        if size:
+            upstream = self.connection.upstream
+            self.exchange.context.metrics.inc(m.HTTP_BYTES, (upstream.pool, upstream.address, TO_CLIENT), size)
+        return more
+
+    async def _send(self, parts: list[bytes]) -> None:
+        if data := b"".join(parts):
+            await self.exchange.client.send(data, patience=self.exchange.route.timeouts.response)
+
+    async def _next_event(self) -> ResponseHead | Data | EndOfMessage:
+        while (event := self.parser.next_event()) is None:
+            fault = translated(Source.UPSTREAM, self.phase, retryable=not self.parser.started)
+            with trio.CancelScope(deadline=self._deadline()) as self._scope, fault:
+                data = await self.connection.stream.receive_some(READ_SIZE)
+            timed_out, self._scope = self._scope.cancelled_caught, None
+            if timed_out:
+                raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
+            if data:
+                self.parser.receive_data(bytes(data))
+            else:
+                self.parser.receive_eof()
+        return event
+
+    def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
+        return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

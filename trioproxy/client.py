@@ -1,0 +1,100 @@
+"""A client's connection: its requests read event by event, answers of our own, and whether another request may follow.
+
+What is done with a request is elsewhere: `connection` tells the story, `forward` and `upgrade` serve it.
+"""
+
+from __future__ import annotations
+
+import http
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.transport import translated
+from trioproxy.wire.headers import Headers
+from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trioproxy.config import ListenerConfig
+
+READ_SIZE = 64 * 1024  # octets; also the bound of what is read ahead of pipelined requests
+# A short answer fits every socket buffer; a client that does not take even that within this long gets a close.
+ANSWER_SECONDS = 5.0
+# What a status obliges us to send besides (RFC 9110 §15.5.6, §15.5.22, §15.6.4; RFC 6455 §4.4).
+STATUS_FIELDS: Mapping[int, tuple[tuple[bytes, bytes], ...]] = {
+    http.HTTPStatus.METHOD_NOT_ALLOWED: ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
+    http.HTTPStatus.UPGRADE_REQUIRED: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")),
+    http.HTTPStatus.SERVICE_UNAVAILABLE: ((b"Retry-After", b"1"),),
+}
+
+Event = RequestHead | Data | EndOfMessage
+
+
+@attrs.define(eq=False)
+class Client:
+    """One accepted connection. Owns neither the stream nor its closing: `connection` does."""
+
+    stream: trio.abc.HalfCloseableStream
+    parser: RequestParser
+    address: str  # the peer's IP address, or "unix"
+    listener: ListenerConfig
+    trusted: bool  # whether its X-Forwarded-* are believed
+    scheme: str = "http"
+    reusable: bool = True  # whether another request may follow on this connection
+    answering: bool = False  # a final head has gone out: no answer of ours can replace it any more
+    ended: bool = False  # the client has sent FIN
+    cut: bool = False  # nothing more can be told to it: close without ceremony
+
+    async def receive(self) -> bool:
+        """Feed the parser with one read; False once the client has sent FIN. Raises ProxyError for a reset."""
+        if not self.ended:
+            with translated(Source.CLIENT, Phase.REQUEST):
+                data = await self.stream.receive_some(READ_SIZE)
+            if data:
+                self.parser.receive_data(bytes(data))
+                return True
+            self.ended = True
+        return False
+
+    async def next_event(self) -> Event | None:
+        """The next event, waiting for it as long as it takes; None at the client's FIN. Raises what the parser does."""
+        while (event := self.parser.next_event()) is None:
+            if not await self.receive():
+                return None
+        return event
+
+    async def send(self, data: bytes, *, patience: float) -> None:
+        """Send, giving up where nothing moves for `patience` seconds; raises ProxyError."""
+        try:
+            with trio.fail_after(patience), translated(Source.CLIENT, Phase.RESPONSE):
+                await self.stream.send_all(data)
+        except trio.TooSlowError:
+            detail = f"the client took nothing for {patience:g} s"
+            raise ProxyError(Source.CLIENT, Phase.RESPONSE, Reason.STALLED, 408, detail) from None
+
+    async def answer(self, status: int, *, head_only: bool = False) -> None:
+        """Send a short answer of our own; with `Connection: close` unless another request may follow.
+
+        Details belong into the log, so the body says no more than the status. Raises ProxyError if the client is gone.
+        """
+        self.answering = True
+        data = own_answer(status, head_only=head_only, close=not self.reusable)
+        await self.send(data, patience=ANSWER_SECONDS)
+
+
+def own_answer(status: int, *, head_only: bool, close: bool) -> bytes:
+    """A complete answer of the proxy's own, with the fields that its status demands (RFC 9110 §15)."""
+    reason = http.HTTPStatus(status).phrase.encode("ascii")
+    body = b"" if status == http.HTTPStatus.NO_CONTENT else b"%d %s\n" % (status, reason)
+    fields = Headers(STATUS_FIELDS.get(status, ()))
+    if body:
+        fields.append(b"Content-Type", b"text/plain; charset=utf-8")
+        fields.append(b"Content-Length", b"%d" % len(body))
+    options = [b"upgrade"] * (b"upgrade" in fields) + [b"close"] * close
+    if options:
+        fields.append(b"Connection", b", ".join(options))
+    return response_head(status, reason, fields) + (b"" if head_only else body)

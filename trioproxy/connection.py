@@ -1,0 +1,218 @@
+"""The story of one client connection, from accept to record.
+
+    accept → head → route → plain request or upgrade → pick, lease, connect → exchange or tunnel → close → record
+
+Each step is a module of its own (`client`, `routing`, `forward`, `upgrade`, `dialing`, `relay`); here they are told in
+order, failures become answers, and every connection ends with its socket closed, its lease returned and its line
+logged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.access_log import log_end
+from trioproxy.client import Client
+from trioproxy.counts import status_label
+from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
+from trioproxy.exchange import Exchange
+from trioproxy.forward import forward_request
+from trioproxy.record import Record
+from trioproxy.transport import abort, close_gently
+from trioproxy.tunnels import count_ending, run_tunnel
+from trioproxy.upgrade import Upgraded, open_tunnel
+from trioproxy.wire.http1 import BodyKind, RequestHead, RequestParser
+
+if TYPE_CHECKING:
+    from trioproxy.config import ListenerConfig
+    from trioproxy.context import Context
+
+# Once a drain began, how long a connection without a request may still come up with one that was on its way.
+DRAIN_GRACE = 1.0
+NONE = "none"  # the label where there is no route, pool or upstream
+
+
+async def handle_connection(
+    context: Context, stream: trio.abc.HalfCloseableStream, listener: ListenerConfig, address: str, *, trusted: bool
+) -> None:
+    """Serve one accepted connection to its end, and close it. Never raises for what peers do.
+
+    An unforeseen exception ends this connection alone: it is logged with its traceback and counted as `internal`.
+    """
+    try:
+        upgraded = await _serve_requests(context, stream, listener, address, trusted=trusted)
+        if upgraded is not None:
+            await run_tunnel(context, upgraded)
+    except Exception:
+        context.log.exception("internal_error", client=address, listener=listener.name)
+        count_ending(context, Ending(Source.PROXY, Phase.HEAD, Reason.INTERNAL))
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _serve_requests(
+    context: Context, stream: trio.abc.HalfCloseableStream, listener: ListenerConfig, address: str, *, trusted: bool
+) -> Upgraded | None:
+    """Answer requests until the connection ends, or return the tunnel that it became."""
+    limits = context.config.limits
+    parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
+    client = Client(stream, parser, address, listener, trusted)
+    patience = context.config.timeouts.head
+    while client.reusable:
+        record = Record(id=context.next_id(), client=address, listener=listener.name)
+        head = await _next_head(context, client, record, patience)
+        if head is None:
+            break
+        upgraded = await _serve(context, client, head, record)
+        if upgraded is not None:
+            return upgraded
+        patience = context.config.timeouts.keep_alive
+    if not client.cut:
+        await close_gently(stream)
+    return None
+
+
+async def _next_head(context: Context, client: Client, record: Record, patience: float) -> RequestHead | None:
+    """The next request's head; None where the connection ends instead: with FIN, idle, or answered for a bad head."""
+    try:
+        if not await _first_byte(context, client, patience):
+            return None
+        started = trio.current_time()
+        head = await _read_head(context, client)
+    except ProxyError as failure:
+        client.reusable = False
+        await _answer_failure(client, failure, record)
+        _finish(context, record)
+        return None
+    record.head_s = trio.current_time() - started
+    return head
+
+
+async def _first_byte(context: Context, client: Client, patience: float) -> bool:
+    """Wait for a request to begin; False, with the ending counted, where none does. A drain cuts the wait short."""
+    if client.parser.head_started or client.parser.buffered:
+        return True
+    if context.draining:
+        patience = min(patience, DRAIN_GRACE)
+    with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
+        context.waiting.add(scope)
+        try:
+            while not (client.parser.head_started or client.parser.buffered):
+                if not await client.receive():
+                    count_ending(context, Ending(Source.CLIENT, Phase.HEAD, Reason.DONE))
+                    return False
+        except ProxyError as failure:
+            if failure.reason not in {Reason.RESET, Reason.CLOSED}:
+                raise
+            client.cut = True
+            count_ending(context, Ending(Source.CLIENT, Phase.HEAD, failure.reason))
+            return False
+        finally:
+            context.waiting.discard(scope)
+    if scope.cancelled_caught:
+        reason = Reason.DRAINING if context.draining else Reason.IDLE
+        count_ending(context, Ending(Source.PROXY, Phase.HEAD, reason))
+    return not scope.cancelled_caught
+
+
+async def _read_head(context: Context, client: Client) -> RequestHead:
+    with trio.move_on_after(context.config.timeouts.head) as scope:
+        event = await client.next_event()
+    if scope.cancelled_caught:
+        detail = f"the head did not end within {context.config.timeouts.head:g} s"
+        raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
+    if not isinstance(event, RequestHead):
+        raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
+    return event
+
+
+async def _serve(context: Context, client: Client, head: RequestHead, record: Record) -> Upgraded | None:
+    """Route and serve one request; its record is logged behind it, unless it became a tunnel."""
+    started = trio.current_time()
+    _describe(record, head)
+    upgraded: Upgraded | None = None
+    client.answering = False
+    try:
+        exchange = _route(context, client, head, record)
+        if head.upgrade:
+            upgraded = await open_tunnel(exchange)
+        elif head.target == b"*":
+            await _answer_options(client, head, record)
+        else:
+            await forward_request(exchange)
+        record.ending = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
+    except ProxyError as failure:
+        if head.body is not BodyKind.NONE or (failure.source is Source.CLIENT and failure.phase is not Phase.ROUTE):
+            client.reusable = False
+        await _answer_failure(client, failure, record, head_only=head.method == b"HEAD")
+    except trio.Cancelled:
+        record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.CUT)
+        raise
+    finally:
+        record.duration_s = trio.current_time() - started
+        if upgraded is None:
+            _finish(context, record)
+    return upgraded
+
+
+def _describe(record: Record, head: RequestHead) -> None:
+    record.kind = "websocket" if head.upgrade else "http"
+    record.method = head.method.decode("latin-1")
+    record.path = head.target.partition(b"?")[0].decode("latin-1")
+    record.host = head.host.decode("latin-1")
+    record.user_agent = (head.headers.get(b"User-Agent") or b"").decode("latin-1")
+    record.origin = (head.headers.get(b"Origin") or b"").decode("latin-1")
+
+
+def _route(context: Context, client: Client, head: RequestHead, record: Record) -> Exchange:
+    route = context.router.match(client.listener.name, head.host, head.target)
+    if route is None:
+        raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.NO_ROUTE, 404, "no route for this host and path")
+    record.route, record.pool = route.name, route.pool
+    return Exchange(context, client, head, route, context.pools[route.pool], record)
+
+
+async def _answer_options(client: Client, head: RequestHead, record: Record) -> None:
+    """`OPTIONS *` asks the proxy itself (RFC 9110 §9.3.7)."""
+    if head.body is not BodyKind.NONE or not head.keep_alive or head.version == b"1.0":
+        client.reusable = False
+    record.status = 204
+    await client.answer(record.status)
+
+
+async def _answer_failure(client: Client, failure: ProxyError, record: Record, *, head_only: bool = False) -> None:
+    """Tell the client, where it can still be told; otherwise end the connection so that the cut is seen as one."""
+    record.ending = failure.ending
+    if client.answering:
+        # A part of an answer has gone out. FIN inside a counted or chunked body shows as incomplete; where only the end
+        # of the connection would end the body, a reset has to show it (RFC 9112 §8).
+        client.reusable = False
+        client.cut = True
+        abort(client.stream)
+        return
+    if failure.source is Source.CLIENT and failure.reason is Reason.RESET:
+        client.reusable = False
+        client.cut = True
+        return
+    record.status = failure.status
+    try:
+        await client.answer(failure.status, head_only=head_only)
+    except ProxyError:
+        client.reusable = False
+        client.cut = True
+
+
+def _finish(context: Context, record: Record) -> None:
+    """Count and log a request that is over."""
+    if record.ending is None:
+        record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.INTERNAL)
+    route, pool = record.route or NONE, record.pool or NONE
+    kind = record.kind or "http"
+    context.metrics.inc(m.REQUESTS, (route, pool, kind, status_label(record.status)))
+    if kind == "http" and record.pool:
+        context.metrics.observe(m.REQUEST_DURATION, (route, pool), record.duration_s)
+    count_ending(context, record.ending)
+    log_end(context.log, record)

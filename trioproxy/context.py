@@ -1,0 +1,77 @@
+"""What all connections of a running proxy share: the configuration in force, the living pools, the places to report to.
+
+It only holds them together; `server` fills it and owns the lives of what is in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from trioproxy.config import Config
+    from trioproxy.dialing import IdleConnections
+    from trioproxy.logs import Log
+    from trioproxy.metrics import Metrics
+    from trioproxy.relay import Relay
+    from trioproxy.routing import Router
+    from trioproxy.tunnels import OpenTunnel
+    from trioproxy.upstreams import Pool
+
+
+def new_ids() -> Iterator[str]:
+    """Ids such as `5f3a9c-1`: a random part for the process, then a running number."""
+    prefix = os.urandom(3).hex()
+    return (f"{prefix}-{number:x}" for number in itertools.count(1))
+
+
+@attrs.define(eq=False)
+class Context:
+    """Shared by every connection; changed only between awaits, and only by `server`."""
+
+    config: Config
+    router: Router
+    pools: Mapping[str, Pool]
+    idle: Mapping[str, IdleConnections]  # by pool
+    metrics: Metrics
+    log: Log
+    relay: Relay
+    max_connections: int  # `limits.max_connections`, or what the descriptors allow
+    connections: int = 0  # open client connections, those being rejected included
+    lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
+    draining: bool = False  # no new work is taken
+    # The waits of client connections that have no request under way: a drain cancels them.
+    waiting: set[trio.CancelScope] = attrs.field(factory=set)
+    tunnels: dict[str, OpenTunnel] = attrs.field(factory=dict)  # by id
+    _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)
+
+    def next_id(self) -> str:
+        """An id for one exchange: unique in this process, and very likely among all."""
+        return next(self._ids)
+
+    def connection_began(self) -> None:
+        """Count a client connection."""
+        self.connections += 1
+
+    def connection_ended(self) -> None:
+        """Count it off again, and wake who waits for the last one."""
+        self.connections -= 1
+        if self.connections == 0:
+            self._ended.unpark_all()
+
+    async def no_connections(self) -> None:
+        """Wait until no client connection is open."""
+        while self.connections:
+            await self._ended.park()
+
+    def publish_tunnels(self) -> None:
+        """Bring the metrics up to date with what the open tunnels have counted."""
+        for opened in self.tunnels.values():
+            opened.publish()

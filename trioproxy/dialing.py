@@ -1,0 +1,188 @@
+"""Getting a connection to an upstream: pick, lease, connect, and on failure perhaps another upstream.
+
+What is sent over it, and whether a request that failed later may be repeated, is decided in `forward` and `upgrade`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.errors import ProxyError, Reason
+from trioproxy.transport import dial, is_quiet
+
+if TYPE_CHECKING:
+    from trioproxy.context import Context
+    from trioproxy.record import Record
+    from trioproxy.upstreams import Lease, Pool, Upstream
+
+# An idle connection younger than this is safe for a request that could not be repeated: no server closes its own so
+# soon.
+FRESH_SECONDS = 1.0
+
+
+@attrs.define(eq=False)
+class UpstreamConnection:
+    """A leased connection. Whoever got it ends it with `close` or `keep`, in a finally; both release the lease."""
+
+    lease: Lease
+    stream: trio.SocketStream
+    reused: bool
+    _ended: bool = attrs.field(default=False, init=False)
+
+    @property
+    def upstream(self) -> Upstream:
+        """Where it leads."""
+        return self.lease.upstream
+
+    def close(self) -> None:
+        """Close at once, without waiting for anything, and give the lease back; does nothing behind `keep`."""
+        if not self._ended:
+            self._ended = True
+            self.stream.socket.close()
+            self.lease.release()
+
+    def keep(self, idle: IdleConnections) -> None:
+        """Give the lease back and the connection to those that wait for a next request."""
+        self._ended = True
+        idle.put(self.upstream, self.stream)
+        self.lease.release()
+
+
+@attrs.define(eq=False)
+class IdleConnections:
+    """One pool's connections to upstreams that wait for a next plain request, the youngest used first."""
+
+    seconds: float  # how long one may be idle
+    most: int  # to one upstream
+    _idle: dict[Upstream, list[tuple[float, trio.SocketStream]]] = attrs.field(factory=dict, init=False)
+
+    def take(self, upstream: Upstream, *, repeatable: bool) -> trio.SocketStream | None:
+        """One that neither expired nor ended meanwhile; for what cannot be repeated only one that was used just now."""
+        idle = self._idle.get(upstream)
+        if not idle:
+            return None
+        oldest = trio.current_time() - (self.seconds if repeatable else min(self.seconds, FRESH_SECONDS))
+        while idle and idle[-1][0] > oldest:
+            stream = idle.pop()[1]
+            if is_quiet(stream):
+                return stream
+            stream.socket.close()
+        return None
+
+    def put(self, upstream: Upstream, stream: trio.SocketStream) -> None:
+        """Keep a connection whose last exchange is over; closes it where there are enough."""
+        idle = self._idle.setdefault(upstream, [])
+        if self.seconds <= 0 or len(idle) >= self.most:
+            stream.socket.close()
+            return
+        idle.append((trio.current_time(), stream))
+
+    def sweep(self) -> None:
+        """Close what has been idle for too long, or has ended; called every second."""
+        oldest = trio.current_time() - self.seconds
+        for upstream, idle in list(self._idle.items()):
+            for entry in list(idle):
+                if entry[0] <= oldest or not upstream.eligible or not is_quiet(entry[1]):
+                    idle.remove(entry)
+                    entry[1].socket.close()
+            if not idle:
+                del self._idle[upstream]
+
+    def close(self) -> None:
+        """Close all."""
+        for idle in self._idle.values():
+            for _, stream in idle:
+                stream.socket.close()
+        self._idle.clear()
+
+    def __len__(self) -> int:
+        return sum(len(idle) for idle in self._idle.values())
+
+
+@attrs.define(eq=False)
+class Attempts:
+    """The upstreams one request may still try: each at most once, `attempts` of the pool in all."""
+
+    context: Context
+    pool: Pool
+    record: Record
+    connect_timeout: float
+    _tried: list[Upstream] = attrs.field(factory=list, init=False)
+    _failure: ProxyError | None = attrs.field(default=None, init=False)
+
+    async def connect(self) -> UpstreamConnection:
+        """A fresh connection to the next upstream, moving on where one cannot be reached and `retry_on` allows it.
+
+        Raises ProxyError: the last failure where upstreams were tried, NO_UPSTREAM where none is eligible.
+        """
+        return await self._open(idle=None, repeatable=False)
+
+    async def connect_or_reuse(self, idle: IdleConnections, *, repeatable: bool) -> UpstreamConnection:
+        """As `connect`, but an idle connection to the picked upstream will do."""
+        return await self._open(idle=idle, repeatable=repeatable)
+
+    def forgive(self, upstream: Upstream) -> None:
+        """A kept connection to it turned out to be stale, which says nothing of the upstream: no attempt is spent."""
+        self._tried.remove(upstream)
+
+    def can_try_another(self, reason: str) -> bool:
+        """Whether `retry_on` has `reason`, attempts are left, and an untried upstream is eligible."""
+        config = self.pool.config
+        left = config.attempts - len(self._tried)
+        return left > 0 and reason in config.retry_on and self.pool.has_eligible(self._tried)
+
+    def another(self, failure: ProxyError, reason: str) -> bool:
+        """Whether `failure` may be answered by trying another upstream, `reason` being one of `retry_on`.
+
+        Counts the retry. With no other eligible upstream left, the failure itself is what `connect` raises.
+        """
+        if not failure.retryable or not self.can_try_another(reason):
+            return False
+        self._failure = failure
+        self.context.metrics.inc(m.RETRIES, (self.pool.name, reason))
+        return True
+
+    async def _open(self, *, idle: IdleConnections | None, repeatable: bool) -> UpstreamConnection:
+        while True:
+            lease = self._pick()
+            upstream = lease.upstream
+            self.record.upstream = upstream.address
+            try:
+                if idle is not None and (kept := idle.take(upstream, repeatable=repeatable)) is not None:
+                    return UpstreamConnection(lease, kept, reused=True)
+                return UpstreamConnection(lease, await self._dial(upstream), reused=False)
+            except ProxyError as failure:
+                lease.release()
+                if not self.another(failure, "connect"):
+                    raise
+            except BaseException:
+                lease.release()
+                raise
+
+    def _pick(self) -> Lease:
+        try:
+            lease = self.pool.lease(self._tried)
+        except ProxyError as none_left:
+            raise self._failure or none_left from None
+        self._tried.append(lease.upstream)
+        self.record.attempts = len(self._tried)
+        return lease
+
+    async def _dial(self, upstream: Upstream) -> trio.SocketStream:
+        started = trio.current_time()
+        try:
+            stream = await dial(upstream.addresses, self.connect_timeout)
+        except ProxyError as failure:
+            self._count_failure(upstream, failure.reason)
+            raise
+        self.record.connect_s = trio.current_time() - started
+        self.context.metrics.observe(m.CONNECT_DURATION, (self.pool.name,), self.record.connect_s)
+        return stream
+
+    def _count_failure(self, upstream: Upstream, reason: Reason) -> None:
+        upstream.want_resolve()
+        self.context.metrics.inc(m.CONNECT_FAILURES, (self.pool.name, upstream.address, reason))

@@ -1,0 +1,198 @@
+"""A plain HTTP exchange: the request to an upstream, its answer back, both streaming, retried where that is safe.
+
+Reading and framing the answer is `answer`'s work; choosing and connecting is `dialing`'s; upgrades are in `upgrade`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.answer import Answer
+from trioproxy.counts import TO_UPSTREAM
+from trioproxy.dialing import Attempts
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, EndOfMessage, ResponseParser, chunk
+
+if TYPE_CHECKING:
+    from trioproxy.dialing import UpstreamConnection
+    from trioproxy.exchange import Exchange
+
+# Methods whose request may reach a second upstream when the first one closed without an answer (RFC 9110 §9.2.1).
+REPEATABLE = frozenset({b"GET", b"HEAD"})
+# Methods that may be sent again when a *kept* connection turned out to be closed (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+IDEMPOTENT = REPEATABLE | {b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND", b"TRACE"}
+
+
+async def forward_request(exchange: Exchange) -> None:
+    """Serve one plain request from first upstream to the last byte of the answer.
+
+    Raises ProxyError; whether an answer of ours can still be sent then is told by `exchange.client.answering`.
+    """
+    head, client = exchange.head, exchange.client
+    if head.version == b"1.0" or not head.keep_alive:
+        client.reusable = False
+    _check_length(exchange, head.content_length or 0)
+    bodiless = head.body is BodyKind.NONE or head.content_length == 0
+    idempotent = bodiless and head.method in IDEMPOTENT
+    repeatable = bodiless and head.method in REPEATABLE
+    context = exchange.context
+    attempts = Attempts(context, exchange.pool, exchange.record, exchange.route.timeouts.connect)
+    idle = context.idle[exchange.pool.name]
+    connection = await attempts.connect_or_reuse(idle, repeatable=idempotent)
+    while True:
+        try:
+            retry_5xx = repeatable and attempts.can_try_another("5xx")
+            if await _Attempt(exchange, connection, retry_5xx=retry_5xx).run():
+                connection.keep(idle)
+        except ProxyError as failure:
+            if client.answering:
+                raise
+            if connection.reused and idempotent and failure.retryable:
+                attempts.forgive(connection.upstream)
+            elif not (repeatable and attempts.another(failure, _retry_reason(failure))):
+                raise
+        else:
+            return
+        finally:
+            connection.close()
+        connection = await attempts.connect()
+
+
+def _retry_reason(failure: ProxyError) -> str:
+    return "5xx" if failure.reason is Reason.REFUSED else "closed"
+
+
+def _check_length(exchange: Exchange, octets: int) -> None:
+    most = exchange.context.config.limits.max_body_bytes
+    if most and octets > most:
+        detail = f"a body above max_body_bytes ({most})"
+        raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.TOO_LARGE, 413, detail)
+
+
+@attrs.define(eq=False)
+class _Attempt:
+    """The exchange over one upstream connection."""
+
+    exchange: Exchange
+    connection: UpstreamConnection
+    retry_5xx: bool
+    answer: Answer = attrs.field(init=False)
+    received: bool = attrs.field(default=False, init=False)  # the client's body has wholly come in
+    uploaded: bool = attrs.field(default=False, init=False)  # and wholly gone out
+    octets: int = attrs.field(default=0, init=False)  # of the body, so far
+    client_failure: ProxyError | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        limits = self.exchange.context.config.limits
+        parser = ResponseParser(
+            method=self.exchange.head.method, max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers
+        )
+        self.answer = Answer(self.exchange, self.connection, parser, self.exchange.route.timeouts.response)
+
+    async def run(self) -> bool:
+        """Serve; say whether the upstream connection can be kept. Raises ProxyError."""
+        if self.exchange.head.body is BodyKind.NONE:
+            self.received = self.uploaded = True
+            await self._send_upstream(self._head())
+            return await self._pass_answer()
+        kept = False
+        failure: ProxyError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._upload, nursery.cancel_scope)
+            # A nursery would wrap a ProxyError in a group, so it crosses the nursery's end as a value.
+            try:
+                kept = await self._pass_answer()
+            except ProxyError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        failure = self.client_failure or failure
+        if failure is not None:
+            raise failure
+        return kept
+
+    def _head(self) -> bytes:
+        chunked = self.exchange.head.body is BodyKind.CHUNKED
+        framing = ((b"Transfer-Encoding", b"chunked"),) if chunked else ()
+        return self.exchange.upstream_head(self.connection.upstream, framing=framing)
+
+    async def _pass_answer(self) -> bool:
+        head = await self.answer.final_head()
+        if head.status == 101:  # noqa: PLR2004 (Switching Protocols)
+            raise self._upstream_error(Reason.INVALID, 502, "101 to a request that is no upgrade")
+        if self.retry_5xx and head.status >= 500:  # noqa: PLR2004 (server errors)
+            raise self._upstream_error(Reason.REFUSED, 502, f"answered {head.status}", retryable=True)
+        if not self.received:
+            # An early answer: what the client still sends is not worth waiting for (RFC 9112 §9.6).
+            self.exchange.client.reusable = False
+        reusable = await self.answer.pass_on(head)
+        if not self.received:
+            self.exchange.client.reusable = False
+        return reusable and self.uploaded and self.exchange.head.version == b"1.1"
+
+    async def _upload(self, scope: trio.CancelScope) -> None:
+        """Stream the request to the upstream; the client's failures end the exchange, the upstream's the answer finds."""
+        try:
+            await self._send_upstream(self._head())
+            while not self.received:
+                await self._send_upstream(await self._next_part())
+            self.uploaded = True
+        except ProxyError as failure:
+            if failure.source is Source.CLIENT:
+                self.client_failure = failure
+                scope.cancel()
+
+    async def _next_part(self) -> bytes:
+        """What has come of the body, framed for the upstream; waits for the client while nothing has."""
+        client, patience = self.exchange.client, self.exchange.route.timeouts.response
+        self.answer.waiting_for_client = True
+        self.answer.progress()
+        try:
+            with trio.fail_after(patience):
+                event = await client.next_event()
+        except trio.TooSlowError:
+            detail = f"no byte of the request's body for {patience:g} s"
+            raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.TIMEOUT, 408, detail) from None
+        if event is None:
+            detail = "ended inside the request's body"
+            raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.CLOSED, 400, detail)
+        self.answer.waiting_for_client = False
+        self.answer.progress()
+        chunked = self.exchange.head.body is BodyKind.CHUNKED
+        parts: list[bytes] = []
+        size = 0
+        while event is not None:
+            if isinstance(event, EndOfMessage):
+                self.received = True
+                if chunked:
+                    parts.append(LAST_CHUNK)
+                break
+            if isinstance(event, Data):
+                size += len(event.data)
+                parts.append(chunk(event.data) if chunked else event.data)
+            event = client.parser.next_event()
+        self._count(size)
+        return b"".join(parts)
+
+    def _count(self, size: int) -> None:
+        upstream = self.connection.upstream
+        self.octets += size
+        _check_length(self.exchange, self.octets)
+        self.exchange.context.metrics.inc(m.HTTP_BYTES, (upstream.pool, upstream.address, TO_UPSTREAM), size)
+
+    async def _send_upstream(self, data: bytes) -> None:
+        """Send; an upstream that has gone is found out by reading: it may have answered before it closed."""
+        try:
+            with trio.fail_after(self.answer.patience), contextlib.suppress(trio.BrokenResourceError):
+                await self.connection.stream.send_all(data)
+        except trio.TooSlowError:
+            raise self._upstream_error(Reason.STALLED, 504, f"took nothing for {self.answer.patience:g} s") from None
+        self.answer.progress()
+
+    def _upstream_error(self, reason: Reason, status: int, detail: str, *, retryable: bool = False) -> ProxyError:
+        where = self.connection.upstream.address
+        return ProxyError(Source.UPSTREAM, Phase.RESPONSE, reason, status, f"{where}: {detail}", retryable=retryable)

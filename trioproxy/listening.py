@@ -1,0 +1,114 @@
+"""Accepting clients: each accepted socket becomes a counted connection task, or a 503 where there are too many.
+
+Binding and the accept loop itself are `transport`'s; what is done with a connection is told in `connection`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy import transport
+from trioproxy.client import ANSWER_SECONDS, own_answer
+from trioproxy.connection import handle_connection
+from trioproxy.errors import Reason
+
+if TYPE_CHECKING:
+    import socket
+
+    from trioproxy.config import ListenerConfig
+    from trioproxy.context import Context
+
+# Clients above the limit whose 503 is on its way; past that many at a time they are just closed.
+MOST_REJECTIONS = 100
+# One line a second about accept errors is enough: with no descriptor left there are thousands.
+ERROR_LOG_SECONDS = 1.0
+
+
+def _networks(config: ListenerConfig) -> tuple[Any, ...]:
+    return tuple(ip_network(cidr, strict=False) for cidr in config.trusted_proxies)
+
+
+@attrs.define(eq=False)
+class Listener:
+    """One bound socket of a configured listener, which it owns."""
+
+    context: Context
+    config: ListenerConfig
+    socket: socket.socket
+    address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
+    active: int = attrs.field(default=0, init=False)
+    _trusted: tuple[Any, ...] = attrs.field(init=False)
+    _rejections: int = attrs.field(default=0, init=False)
+    _last_error: float = attrs.field(default=float("-inf"), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.address = transport.format_address(self.socket)
+        self._trusted = _networks(self.config)
+
+    async def serve(self, connections: trio.Nursery) -> None:
+        """Accept until cancelled, then what is queued, then close; each connection is a task of `connections`."""
+
+        def accepted(sock: socket.socket, peer: Any) -> None:
+            self._accepted(connections, sock, peer)
+
+        try:
+            await transport.accept_connections(self.socket, accepted, self._accept_failed)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self.socket.fileno() >= 0:
+            transport.close_listener(self.socket)
+
+    def _accepted(self, connections: trio.Nursery, sock: socket.socket, peer: Any) -> None:
+        context = self.context
+        context.metrics.inc(m.CONNECTIONS, (self.config.name,))
+        if context.connections >= context.max_connections:
+            context.metrics.inc(m.CONNECTIONS_REJECTED, (self.config.name, Reason.OVERLOADED))
+            if self._rejections >= MOST_REJECTIONS:
+                sock.close()
+            else:
+                self._rejections += 1
+                connections.start_soon(self._reject, transport.as_stream(sock))
+            return
+        client = transport.client_name(sock.family, peer)
+        context.connection_began()
+        self.active += 1
+        context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
+        connections.start_soon(self._serve_one, transport.as_stream(sock), client)
+
+    async def _serve_one(self, stream: trio.SocketStream, client: str) -> None:
+        try:
+            await handle_connection(self.context, stream, self.config, client, trusted=self._trusts(client))
+        finally:
+            self.context.connection_ended()
+            self.active -= 1
+            self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
+
+    async def _reject(self, stream: trio.SocketStream) -> None:
+        try:
+            with trio.move_on_after(ANSWER_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(own_answer(503, head_only=False, close=True))
+                await transport.close_gently(stream)
+        finally:
+            self._rejections -= 1
+            await trio.aclose_forcefully(stream)
+
+    def _trusts(self, client: str) -> bool:
+        if not self._trusted or client == "unix":
+            return False
+        address = ip_address(client.partition("%")[0])
+        return any(address in network for network in self._trusted)
+
+    def _accept_failed(self, error: OSError) -> None:
+        now = trio.current_time()
+        if now - self._last_error >= ERROR_LOG_SECONDS:
+            self._last_error = now
+            self.context.log.error("accept_failed", listener=self.config.name, reason=error.strerror or str(error))

@@ -1,0 +1,227 @@
+"""Which nursery owns what, and how it all ends; read top to bottom this is the story of starting and of draining.
+
+    services ⊃ connections ⊃ listening
+
+Signals are `lifecycle`'s business, one connection is `connection`'s. Drain is state, cancellation is force.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy import transport
+from trioproxy.admin import make_app, serve_admin
+from trioproxy.connection import DRAIN_GRACE
+from trioproxy.context import Context
+from trioproxy.dialing import IdleConnections
+from trioproxy.errors import Reason
+from trioproxy.housekeeping import keep_house
+from trioproxy.listening import Listener
+from trioproxy.logs import Log
+from trioproxy.metrics import Metrics
+from trioproxy.metrics.meter import declare_tunnel_series
+from trioproxy.prober import run_prober
+from trioproxy.relay import open_relay
+from trioproxy.resolver import run_resolver
+from trioproxy.routing import Router
+from trioproxy.status import Status
+from trioproxy.upstreams import Pool
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from trioproxy.config import Config, ListenerConfig
+    from trioproxy.relay import Relay
+
+DESCRIPTORS_PER_CONNECTION = 2  # the client's and the upstream's
+RESERVED_DESCRIPTORS = 64  # for listeners, log, admin, probes
+ADMIN = "admin"  # the admin address's name in logs
+
+
+@asynccontextmanager
+async def serve(
+    config: Config,
+    *,
+    log: Log | None = None,
+    inherited: Mapping[str, Sequence[socket.socket]] | None = None,
+) -> AsyncIterator[Proxy]:
+    """Run a proxy around the body of an `async with`; installs no signal handlers.
+
+    Listeners are bound first (ListenError where one cannot be), the first probe round follows, and when the body begins
+    the proxy accepts. Leaving the body ends everything at once: `await proxy.drain()` before that does it politely.
+    Without `log` it is silent. `inherited` are sockets of socket activation by name.
+    """
+    log = log or Log.null()
+    with _bind_all(config, inherited or {}) as bound:
+        async with trio.open_nursery() as services:
+            context = _assemble(config, log, await open_relay(services))
+            proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
+            pools = list(context.pools.values())
+            if bound.admin is not None:
+                app = make_app(proxy.status, transport.format_address(bound.admin))
+                await services.start(serve_admin, bound.admin, app)
+                log.info("listening", listener=ADMIN, address=transport.format_address(bound.admin))
+            await services.start(partial(run_resolver, pools, log=log))
+            await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
+            services.start_soon(keep_house, context)
+            await services.start(proxy.hold_connections)
+            yield proxy
+            await proxy.end_connections()
+            services.cancel_scope.cancel()
+        for idle in context.idle.values():
+            idle.close()
+
+
+@attrs.define(eq=False)
+class Proxy:
+    """A running proxy."""
+
+    context: Context
+    listeners: Sequence[Listener]
+    status: Status = attrs.field(init=False)
+    _connections: trio.Nursery | None = attrs.field(default=None, init=False)
+    _listening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _not_listening: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _over: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.status = Status(self.context, self.listeners)
+        self.context.metrics.add_source(self.status.gauges)
+
+    async def hold_connections(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Own the connections and the tasks that accept them, until `cut` or cancelled; started when it accepts."""
+        async with trio.open_nursery() as self._connections:
+            self._connections.start_soon(self._listen, self._connections)
+            self.status.accepting = True
+            for listener in self.listeners:
+                self.context.log.info("listening", listener=listener.config.name, address=listener.address)
+            task_status.started()
+            await trio.sleep_forever()
+        self._over.set()
+
+    async def end_connections(self) -> None:
+        """End all connections at once, without ceremony, and wait for that."""
+        if self._connections is not None:
+            self._connections.cancel_scope.cancel()
+            await self._over.wait()
+
+    async def _listen(self, connections: trio.Nursery) -> None:
+        with self._listening:
+            async with trio.open_nursery() as listening:
+                for listener in self.listeners:
+                    listening.start_soon(listener.serve, connections)
+        self._not_listening.set()
+
+    async def drain(self) -> None:
+        """Take no new work, let the old end: politely for `[server.drain] timeout` seconds, then by force.
+
+        Returns when no connection is left. Cancelling it leaves the proxy draining; `cut` ends it at once.
+        """
+        context, drain = self.context, self.context.config.server.drain
+        context.log.info("drain", tunnels=len(context.tunnels), connections=context.connections)
+        context.lame_duck = True
+        await trio.sleep(drain.lame_duck)
+        self._listening.cancel()
+        await self._not_listening.wait()
+        context.draining = True
+        grace = trio.current_time() + DRAIN_GRACE
+        for scope in context.waiting:
+            scope.deadline = min(scope.deadline, grace)
+        with trio.move_on_after(drain.timeout) as deadline:
+            await self._close_tunnels(drain.spread, drain.code)
+            await context.no_connections()
+        if deadline.cancelled_caught:
+            self.cut()
+            await context.no_connections()
+        context.log.info("drained")
+
+    async def _close_tunnels(self, spread: float, code: int) -> None:
+        """Ask all tunnels to close, in random order, each at a random moment of its own slice of `spread` seconds.
+
+        One that opens from now on is asked as it opens.
+        """
+        opened = list(self.context.tunnels.values())
+        random.shuffle(opened)
+        start = trio.current_time()
+        for index, one in enumerate(opened):
+            await trio.sleep_until(start + spread * (index + random.random()) / len(opened))  # noqa: S311
+            one.tunnel.close(code, Reason.DRAINING)
+
+    def cut(self) -> None:
+        """End all connections now, tunnels with a reset, so that no peer takes it for a proper end."""
+        self.context.log.warning("cut", tunnels=len(self.context.tunnels), connections=self.context.connections)
+        for opened in self.context.tunnels.values():
+            opened.tunnel.cut()
+        if self._connections is not None:
+            self._connections.cancel_scope.cancel()
+
+
+@attrs.frozen
+class _Bound:
+    listeners: list[tuple[ListenerConfig, socket.socket]]
+    admin: socket.socket | None
+
+
+@contextmanager
+def _bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]]) -> Iterator[_Bound]:
+    """All listening sockets, or none and a ListenError that names the listener."""
+    with ExitStack() as stack:
+
+        def bind(name: str, address: str) -> list[socket.socket]:
+            try:
+                sockets = transport.bind(address, inherited=inherited)
+            except transport.ListenError as error:
+                raise transport.ListenError(f"listener {name}: {error}") from error
+            for sock in sockets:
+                stack.callback(transport.close_listener, sock)
+            return sockets
+
+        listeners = [(each, sock) for each in config.listeners for sock in bind(each.name, each.address)]
+        admin = bind(ADMIN, config.admin.address)[0] if config.admin.address else None
+        yield _Bound(listeners, admin)
+
+
+def _assemble(config: Config, log: Log, relay: Relay) -> Context:
+    metrics = Metrics()
+    pools = {name: Pool(pool) for name, pool in config.pools.items()}
+    context = Context(
+        config=config,
+        router=Router(config.routes),
+        pools=pools,
+        idle={
+            name: IdleConnections(pool.keep_alive, pool.keep_alive_connections) for name, pool in config.pools.items()
+        },
+        metrics=metrics,
+        log=log,
+        relay=relay,
+        max_connections=_affordable(config.limits.max_connections, log),
+    )
+    for listener in config.listeners:
+        metrics.declare(m.CONNECTIONS, (listener.name,))
+        metrics.declare(m.CONNECTIONS_ACTIVE, (listener.name,))
+    for pool in pools.values():
+        for upstream in pool.upstreams:
+            declare_tunnel_series(metrics, pool.name, upstream.address)
+    for route in config.routes:
+        for upstream in pools[route.pool].upstreams:
+            metrics.declare(m.TUNNELS, (route.name, route.pool, upstream.address))
+            metrics.declare(m.TUNNELS_ACTIVE, (route.name, route.pool, upstream.address))
+    metrics.add_refresher(context.publish_tunnels)
+    return context
+
+
+def _affordable(wanted: int, log: Log) -> int:
+    """`limits.max_connections`, or as many as this process has descriptors for (setrlimit(2)), with a warning."""
+    limit = transport.raise_descriptor_limit()
+    affordable = max(1, (limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION)
+    if wanted > affordable:
+        log.warning("few_descriptors", limit=limit, max_connections=affordable, wanted=wanted)
+    return min(wanted, affordable)

@@ -1,0 +1,114 @@
+"""What a running proxy says of itself: readiness, the status document, the gauges computed at a scrape.
+
+How it is asked is `admin`'s business.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy._version import __version__
+from trioproxy.health import UpstreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trioproxy.config import Config
+    from trioproxy.context import Context
+    from trioproxy.listening import Listener
+    from trioproxy.metrics import Labels, Metric, Metrics
+    from trioproxy.upstreams import Pool, Upstream
+
+
+@attrs.define(eq=False)
+class Status:
+    """Reads, and changes nothing; `accepting` is set once the first probe round is over."""
+
+    context: Context
+    listeners: Sequence[Listener]
+    accepting: bool = False
+    _started: float = attrs.field(factory=time.time, init=False)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.context.config
+
+    @property
+    def metrics(self) -> Metrics:
+        """All counters."""
+        return self.context.metrics
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        """Whether traffic should be sent here, and why (not): for /readyz."""
+        pools = {pool.name: pool.ready for pool in self.context.pools.values()}
+        needed = self.config.admin.ready_pools
+        served = all(pools[name] for name in needed) and any(pools.values())
+        ready = self.accepting and not self._ending and served
+        return ready, {"ready": ready, "state": self._state(), "pools": pools}
+
+    def status(self) -> dict[str, object]:
+        """The document of /api/status."""
+        return {
+            "version": __version__,
+            "state": self._state(),
+            "uptime_seconds": round(time.time() - self._started, 3),
+            "workers": self.config.server.workers,
+            "connections": self.context.connections,
+            "tunnels": len(self.context.tunnels),
+            "listeners": [
+                {"name": listener.config.name, "address": listener.address, "active": listener.active}
+                for listener in self.listeners
+            ],
+            "pools": [self._pool(pool) for pool in self.context.pools.values()],
+        }
+
+    def gauges(self) -> Iterator[tuple[Metric, Labels, float]]:
+        """What is computed at a scrape rather than counted."""
+        yield m.BUILD_INFO, (__version__, platform.python_version(), trio.__version__), 1
+        yield m.DRAINING, (), self._ending
+        yield m.LOG_LINES_DROPPED, (), self.context.log.dropped
+        for pool in self.context.pools.values():
+            for upstream in pool.upstreams:
+                labels = (pool.name, upstream.address)
+                yield m.UPSTREAM_UP, labels, upstream.health.state is UpstreamState.UP
+                yield m.UPSTREAM_ACTIVE, labels, upstream.active
+                yield m.UPSTREAM_WEIGHT, labels, upstream.weight
+                for state in UpstreamState:
+                    yield m.UPSTREAM_STATE, (*labels, state), upstream.state is state
+
+    @property
+    def _ending(self) -> bool:
+        return self.context.lame_duck or self.context.draining
+
+    def _state(self) -> str:
+        if self._ending:
+            return "draining"
+        return "running" if self.accepting else "starting"
+
+    def _pool(self, pool: Pool) -> dict[str, Any]:
+        return {
+            "name": pool.name,
+            "balance": pool.config.balance,
+            "upstreams": [self._upstream(upstream) for upstream in pool.upstreams],
+        }
+
+    def _upstream(self, upstream: Upstream) -> dict[str, Any]:
+        labels = {"pool": upstream.pool, "upstream": upstream.address}
+        probe = upstream.last_probe
+        return {
+            "address": upstream.address,
+            "state": upstream.state,
+            "weight": upstream.weight,
+            "backup": upstream.backup,
+            "active": upstream.active,
+            "tunnels": self.metrics.total(m.TUNNELS_ACTIVE, **labels),
+            "tunnels_total": self.metrics.total(m.TUNNELS, **labels),
+            "last_probe": attrs.asdict(probe) if probe else None,
+        }

@@ -1,0 +1,87 @@
+"""An open tunnel's life around the relay: listed, counted live, logged when it opens and when it ends.
+
+Moving its bytes is `relay`'s work, the handshake before it `upgrade`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.access_log import log_end, log_tunnel_open
+from trioproxy.counts import close_code_label, status_label
+from trioproxy.errors import Ending, Phase, Reason, Source
+from trioproxy.metrics.meter import TunnelMeter
+
+if TYPE_CHECKING:
+    from trioproxy.context import Context
+    from trioproxy.record import Record
+    from trioproxy.relay import Tunnel
+    from trioproxy.upgrade import Upgraded
+
+
+@attrs.frozen(eq=False)
+class OpenTunnel:
+    """What the proxy holds on to while a tunnel is open."""
+
+    record: Record
+    tunnel: Tunnel
+    meter: TunnelMeter
+
+    def publish(self) -> None:
+        """Bring the metrics up to date with what the tunnel counted."""
+        self.meter.publish(self.tunnel)
+
+
+async def run_tunnel(context: Context, upgraded: Upgraded) -> None:
+    """Relay until the tunnel ends, and with it the lease and the upstream's connection; the client's is the caller's."""
+    record = upgraded.record
+    opened = OpenTunnel(record, upgraded.tunnel, TunnelMeter(context.metrics, record.pool, record.upstream))
+    labels = (record.route, record.pool, record.upstream)
+    started = trio.current_time()
+    context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
+    context.metrics.inc(m.TUNNELS, labels)
+    context.metrics.inc(m.TUNNELS_ACTIVE, labels)
+    context.tunnels[record.id] = opened
+    log_tunnel_open(context.log, record)
+    ending = Ending(Source.PROXY, Phase.TUNNEL, Reason.CUT)  # unless the relay comes to say otherwise
+    if context.draining:
+        upgraded.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
+    try:
+        ending = await context.relay.run(upgraded.tunnel)
+    finally:
+        upgraded.connection.close()
+        del context.tunnels[record.id]
+        context.metrics.inc(m.TUNNELS_ACTIVE, labels, -1)
+        record.duration_s = trio.current_time() - started
+        _record_end(context, opened, ending)
+
+
+def _record_end(context: Context, opened: OpenTunnel, ending: Ending) -> None:
+    opened.publish()
+    record, tunnel = opened.record, opened.tunnel
+    record.ending = ending
+    context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
+    code = close_code_label(_close_code(tunnel, ending))
+    context.metrics.inc(m.CLOSES, (record.pool, record.upstream, ending.by, code))
+    count_ending(context, ending)
+    log_end(context.log, record)
+
+
+def _close_code(tunnel: Tunnel, ending: Ending) -> int | None:
+    """The code of the Close frame of whoever ended it; None where there was no such frame: a cut."""
+    match ending.by:
+        case Source.CLIENT:
+            return tunnel.to_upstream.close_code
+        case Source.UPSTREAM:
+            return tunnel.to_client.close_code
+        case _:
+            return tunnel.sent_code
+
+
+def count_ending(context: Context, ending: Ending) -> None:
+    """Count one ending, whatever it ended."""
+    context.metrics.inc(m.ENDINGS, (ending.by, ending.phase, ending.reason))

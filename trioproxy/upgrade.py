@@ -1,0 +1,154 @@
+"""The WebSocket handshake with an upstream: the nginx recipe, checked on both sides (RFC 6455 §4, RFC 9110 §7.8).
+
+It ends with an open tunnel, or with the upstream's refusal passed on; relaying is `relay`'s work and closing
+`connection`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy.answer import Answer
+from trioproxy.client import ANSWER_SECONDS
+from trioproxy.dialing import Attempts
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.relay import Tunnel
+from trioproxy.upstreams import UpstreamState
+from trioproxy.wire.headers import end_to_end
+from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
+from trioproxy.wire.websocket import check_request, check_response
+
+if TYPE_CHECKING:
+    from trioproxy.dialing import UpstreamConnection
+    from trioproxy.exchange import Exchange
+    from trioproxy.record import Record
+
+UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+SWITCHING_PROTOCOLS = 101
+
+
+@attrs.frozen
+class Upgraded:
+    """A tunnel whose handshake is over; the 101 has been sent. Whoever gets it closes the connection and the client."""
+
+    connection: UpstreamConnection
+    tunnel: Tunnel
+    record: Record
+
+
+async def open_tunnel(exchange: Exchange) -> Upgraded | None:
+    """Do the handshake with an upstream; None if it refused and its answer has gone to the client.
+
+    Raises ProxyError where the request is no valid upgrade (400, 426), its Origin is not allowed (403), or no upstream
+    gave a valid answer (502, 503, 504). Whatever it returns, no further request is read from this client.
+    """
+    exchange.client.reusable = False
+    check_request(exchange.head)
+    _check_origin(exchange)
+    attempts = Attempts(exchange.context, exchange.pool, exchange.record, exchange.route.timeouts.connect)
+    while True:
+        connection = await _connect(exchange, attempts)
+        try:
+            answer, head = await _ask(exchange, connection)
+            if head.status == SWITCHING_PROTOCOLS:
+                check_response(head, exchange.head)
+                upgraded = await _accept(exchange, connection, answer, head)
+                _count(exchange, "accepted")
+                return upgraded
+            _count(exchange, "refused")
+            await answer.pass_on(head)
+        except ProxyError as failure:
+            connection.close()
+            if failure.source is Source.UPSTREAM and not exchange.client.answering:
+                _count(exchange, "timeout" if failure.reason is Reason.TIMEOUT else "invalid")
+            if exchange.client.answering or not attempts.another(failure, "closed"):
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            connection.close()
+            return None
+
+
+def _check_origin(exchange: Exchange) -> None:
+    """Refuse browsers' requests from other sites (RFC 6455 §10.2); those without an Origin come from no browser."""
+    allowed = exchange.route.allowed_origins
+    origin = exchange.head.headers.get(b"Origin")
+    if allowed and origin is not None and origin.decode("latin-1").lower() not in {item.lower() for item in allowed}:
+        raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.FORBIDDEN, 403, "Origin is not in allowed_origins")
+
+
+async def _connect(exchange: Exchange, attempts: Attempts) -> UpstreamConnection:
+    try:
+        return await attempts.connect()
+    except ProxyError:
+        _count(exchange, "unreachable")
+        raise
+
+
+async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answer, ResponseHead]:
+    """Send the upgrade and wait `timeouts.handshake` for its answer, or until the upstream is known to be down."""
+    limits, upstream = exchange.context.config.limits, connection.upstream
+    patience = exchange.route.timeouts.handshake
+    parser = ResponseParser(method=b"GET", max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
+    answer = Answer(exchange, connection, parser, patience, Phase.HANDSHAKE)
+    started = trio.current_time()
+    with trio.CancelScope(deadline=started + patience) as scope:
+        upstream.handshakes.add(scope)
+        try:
+            head = await _first_answer(exchange, connection, answer)
+        finally:
+            upstream.handshakes.discard(scope)
+    if scope.cancelled_caught:
+        down = upstream.state is UpstreamState.DOWN
+        why = "went down before it answered" if down else f"no answer to the upgrade in {patience:g} s"
+        raise ProxyError(
+            Source.UPSTREAM, Phase.HANDSHAKE, Reason.TIMEOUT, 504, f"{upstream.address}: {why}", retryable=down
+        )
+    exchange.record.handshake_s = trio.current_time() - started
+    exchange.context.metrics.observe(m.HANDSHAKE_DURATION, (exchange.pool.name,), exchange.record.handshake_s)
+    # From here on it is an answer like any other, with the patience of one.
+    answer.phase, answer.patience = Phase.RESPONSE, exchange.route.timeouts.response
+    return answer, head
+
+
+async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answer: Answer) -> ResponseHead:
+    # Where sending fails, reading tells what happened: it may have answered before it closed.
+    with contextlib.suppress(trio.BrokenResourceError):
+        await connection.stream.send_all(exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS))
+    return await answer.final_head()
+
+
+async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: Answer, head: ResponseHead) -> Upgraded:
+    """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
+    client, record, websocket = exchange.client, exchange.record, exchange.route.websocket
+    fields = end_to_end(head.headers)
+    for name, value in UPGRADE_FIELDS:
+        fields.append(name, value)
+    client.answering = True
+    record.status = head.status
+    record.subprotocol = (fields.get(b"Sec-WebSocket-Protocol") or b"").decode("latin-1")
+    await client.send(response_head(head.status, head.reason, fields), patience=ANSWER_SECONDS)
+    tunnel = Tunnel(
+        client.stream,
+        connection.stream,
+        strict=websocket.strict,
+        extensions=fields.get(b"Sec-WebSocket-Extensions") is not None,
+        idle_timeout=exchange.route.timeouts.tunnel_idle,
+        close_timeout=exchange.route.timeouts.close,
+        early_to_upstream=client.parser.take_rest(),
+        early_to_client=answer.parser.take_rest(),
+    )
+    record.tunnel = tunnel
+    return Upgraded(connection, tunnel, record)
+
+
+def _count(exchange: Exchange, result: str) -> None:
+    upstream = exchange.record.upstream or "none"
+    exchange.context.metrics.inc(m.HANDSHAKES, (exchange.route.name, exchange.pool.name, upstream, result))
