@@ -15,7 +15,7 @@ import httptools
 from trioproxy.errors import ProxyError
 from trioproxy.wire.events import BodyKind, Data, EndOfMessage
 from trioproxy.wire.headers import Headers
-from trioproxy.wire.heads import ALLOWED, Refuse
+from trioproxy.wire.heads import Refuse
 
 if TYPE_CHECKING:
     from trioproxy.wire.buffer import Buffer
@@ -203,8 +203,8 @@ class ChunkedBody:
     def _trailer(self, line: bytes) -> None:
         self._trailer_room -= len(line)
         self._max_trailers -= line != b"\r\n"
-        if self._max_trailers < 0 or line.translate(None, ALLOWED):
-            raise self._refuse(400, "too many or invalid trailers")
+        if self._max_trailers < 0:
+            raise self._refuse(400, "too many trailers")
         self._feed(line)
         if self._trailers.complete:
             self._next = EndOfMessage(Headers(self._trailers.fields))

@@ -55,12 +55,7 @@ class HeadReader:
             return None
         self._seen = 0
         self._start_checked = False
-        head = buffer.take(end + 4 - buffer.start)
-        self.check_start(head)
-        ends = head.count(b"\r\n")
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or head.translate(None, ALLOWED):
-            raise self.refuse(400, "invalid octet in the head")
-        return head
+        return buffer.take(end + 4 - buffer.start)
 
     def _examine(self, buffer: Buffer) -> None:
         """Judge a head that is not complete, or not within the limit."""
@@ -76,7 +71,8 @@ class HeadReader:
         if len(buffer) > self.limit:
             if self._start_checked:
                 raise self.refuse(431, f"head of more than {self.limit} bytes")
-            raise self.refuse(414, f"start line of more than {self.limit} bytes")
+            long_target = buffer.data.find(b" ", buffer.start, end) >= 0
+            raise self.refuse(414 if long_target else 400, f"start line of more than {self.limit} bytes")
 
 
 class _Fields:
@@ -98,8 +94,14 @@ def parse_fields(
     max_headers: int,
     refuse: Refuse,
 ) -> Headers:
-    """The fields of one complete head. Raises ProxyError: 431 for too many, 400 for what llhttp does not take."""
-    count = head.count(b"\n") - 2
+    """The fields of one complete head, its start line checked before.
+
+    Raises ProxyError: 431 for too many, 400 for invalid octets and for what llhttp does not take.
+    """
+    lines = head.count(b"\r\n")
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or head.translate(None, ALLOWED):
+        raise refuse(400, "invalid octet in the head")
+    count = lines - 2
     if count > max_headers:
         raise refuse(431, f"more than {max_headers} fields")
     collected = _Fields()
