@@ -1,0 +1,154 @@
+"""The portable engine: two Trio tasks a tunnel over any half-closeable streams; a relay's executable specification.
+
+It is written to be read. `relay.pump` is the one written to be fast; what both decide alike is in `relay.tunnel`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trioproxy.errors import Ending, Reason
+from trioproxy.relay.tunnel import SWEEP, Direction, Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ_SIZE: Final = 64 * 1024  # also what a slow reader makes this engine hold, per direction
+NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s: close sends RST and drops what is unsent
+
+
+class StreamsRelay:
+    """Relays over any `trio.abc.HalfCloseableStream`: sockets, TLS, memory streams."""
+
+    name = "streams"
+
+    async def run(self, tunnel: Tunnel) -> Ending:
+        """Relay until the end; see `relay.Relay.run`."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await _run(tunnel, nursery)
+        finally:
+            tunnel.wake = None
+        for way, stream in ((tunnel.to_client, tunnel.client), (tunnel.to_upstream, tunnel.upstream)):
+            if way.reset:
+                await _reset(stream)
+        return tunnel.ending
+
+
+async def _run(tunnel: Tunnel, nursery: trio.Nursery) -> None:
+    def wake() -> None:
+        if tunnel.over:
+            nursery.cancel_scope.cancel()
+        upwards.interrupt()
+        downwards.interrupt()
+
+    upwards = _Carrier(tunnel, tunnel.to_upstream, tunnel.client, tunnel.upstream, wake)
+    downwards = _Carrier(tunnel, tunnel.to_client, tunnel.upstream, tunnel.client, wake)
+    nursery.start_soon(upwards.carry, tunnel.early_to_upstream)
+    nursery.start_soon(downwards.carry, tunnel.early_to_client)
+    tunnel.early_to_upstream = tunnel.early_to_client = b""
+    tunnel.wake = wake
+    wake()
+    while True:
+        await trio.sleep(SWEEP)
+        if tunnel.tick(trio.current_time()):
+            wake()
+
+
+@attrs.define(eq=False)
+class _Carrier:
+    """Carries one direction: the only reader of its source and the only writer of its sink."""
+
+    tunnel: Tunnel
+    way: Direction
+    source: trio.abc.ReceiveStream
+    sink: trio.abc.HalfCloseableStream
+    wake: Callable[[], None]
+    _reading: trio.CancelScope | None = attrs.field(default=None, init=False)
+
+    def interrupt(self) -> None:
+        """Stop waiting for the source, to look at what is due. Nothing received is lost."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def carry(self, early: bytes) -> None:
+        """Pass on until the source has ended and the sink knows."""
+        self.way.active = trio.current_time()
+        if early:
+            await self._take(early)
+        while True:
+            await self._pay()
+            if self.way.ended:
+                return
+            with trio.CancelScope() as self._reading:
+                data = await self._read()
+            reading, self._reading = self._reading, None
+            if not reading.cancelled_caught and data:
+                await self._take(data)
+
+    async def _read(self) -> bytes:
+        """What the source sends next; empty if it has ended."""
+        reason = Reason.CLOSED
+        try:
+            if data := bytes(await self.source.receive_some(READ_SIZE)):
+                return data
+        except trio.BrokenResourceError:
+            reason = Reason.RESET
+        self.tunnel.source_ended(self.way, reason)
+        self._settle()
+        return b""
+
+    async def _take(self, data: bytes) -> None:
+        self.way.bytes += len(data)
+        self.way.active = trio.current_time()
+        data = self.way.held + data
+        end, injection = self.tunnel.digest(self.way, data, 0, len(data))
+        self._settle()
+        await self._send(data[:end] + injection)
+
+    async def _pay(self) -> None:
+        """Send what is due to the sink besides the source's bytes: a frame of the proxy's own, FIN."""
+        way = self.way
+        if way.due:
+            frame = way.inject()
+            self._settle()
+            await self._send(frame)
+        if way.fin and not (way.finished or way.lost):
+            try:
+                await self.sink.send_eof()
+            except trio.BrokenResourceError:
+                self.tunnel.sink_lost(way)
+            else:
+                way.finished = True
+            self._settle()
+
+    async def _send(self, data: bytes) -> None:
+        if not data or self.way.lost:
+            return
+        self.way.stalled = trio.current_time()
+        try:
+            await self.sink.send_all(data)
+        except trio.BrokenResourceError:
+            self.tunnel.sink_lost(self.way)
+            self._settle()
+        self.way.stalled = math.inf
+
+    def _settle(self) -> None:
+        if self.tunnel.settle():
+            self.wake()
+
+
+async def _reset(stream: trio.abc.AsyncResource) -> None:
+    """Make closing the stream a reset, now or when the caller closes it."""
+    if isinstance(stream, trio.SocketStream):
+        with contextlib.suppress(OSError):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    else:
+        await trio.aclose_forcefully(stream)
