@@ -46,10 +46,10 @@ _PAGE: Final = """<!doctype html>
 <style>body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; padding: 0 1rem }</style>
 <h1>trioproxy</h1>
 <ul>
-<li><a href="/api/status">/api/status</a> – pools, upstreams, totals (JSON)
-<li><a href="/metrics">/metrics</a> – for Prometheus
-<li><a href="/readyz">/readyz</a> – whether it takes traffic
-<li><a href="/healthz">/healthz</a> – whether it works
+<li><a href="/api/status">/api/status</a>: pools, upstreams, totals (JSON)
+<li><a href="/metrics">/metrics</a>: for Prometheus
+<li><a href="/readyz">/readyz</a>: whether it takes traffic
+<li><a href="/healthz">/healthz</a>: whether it works
 </ul>
 """
 
@@ -148,7 +148,8 @@ class _Errors:
     log: Log
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+        if not isinstance(error, HTTPException):  # it is: that is what this handles
+            raise error
         return _error(request, error.status_code, error.detail, error.headers)
 
     async def failed(self, request: Request, error: Exception) -> Response:
