@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trioproxy.exchange import Exchange
     from trioproxy.wire.http1 import ResponseParser
 
+Event = ResponseHead | Data | EndOfMessage
+
 
 @attrs.define(eq=False)
 class Answer:
@@ -90,7 +92,7 @@ class Answer:
 
     async def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
         """Wait for one event and take all that came with it; False when the answer is complete."""
-        event = await self._next_event()
+        event: Event | None = await self._next_event()
         size = 0
         more = True
         while event is not None:
@@ -112,7 +114,7 @@ class Answer:
         if data := b"".join(parts):
             await self.exchange.client.send(data, patience=self.exchange.route.timeouts.response)
 
-    async def _next_event(self) -> ResponseHead | Data | EndOfMessage:
+    async def _next_event(self) -> Event:
         while (event := self.parser.next_event()) is None:
             fault = translated(Source.UPSTREAM, self.phase, retryable=not self.parser.started)
             with trio.CancelScope(deadline=self._deadline()) as self._scope, fault:

@@ -97,25 +97,22 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
         return True
     if context.draining:
         patience = min(patience, DRAIN_GRACE)
+    by, reason = Source.PROXY, Reason.IDLE
     with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
         context.waiting.add(scope)
         try:
-            while not (client.parser.head_started or client.parser.buffered):
-                if not await client.receive():
-                    count_ending(context, Ending(Source.CLIENT, Phase.HEAD, Reason.DONE))
-                    return False
+            if await client.receive():
+                return True
+            by, reason = Source.CLIENT, Reason.DONE
         except ProxyError as failure:
-            if failure.reason not in {Reason.RESET, Reason.CLOSED}:
-                raise
-            client.cut = True
-            count_ending(context, Ending(Source.CLIENT, Phase.HEAD, failure.reason))
-            return False
+            by, reason = failure.source, failure.reason
         finally:
             context.waiting.discard(scope)
-    if scope.cancelled_caught:
-        reason = Reason.DRAINING if context.draining else Reason.IDLE
-        count_ending(context, Ending(Source.PROXY, Phase.HEAD, reason))
-    return not scope.cancelled_caught
+    if scope.cancelled_caught and context.draining:
+        reason = Reason.DRAINING
+    client.cut = True  # there is no answer on its way that a close could overtake
+    count_ending(context, Ending(by, Phase.HEAD, reason))
+    return False
 
 
 async def _read_head(context: Context, client: Client) -> RequestHead:
@@ -126,6 +123,8 @@ async def _read_head(context: Context, client: Client) -> RequestHead:
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
     if not isinstance(event, RequestHead):
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
+    if event.body is BodyKind.NONE and not event.upgrade:
+        client.parser.next_event()  # its end came with it
     return event
 
 

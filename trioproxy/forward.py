@@ -135,7 +135,7 @@ class _Attempt:
         return reusable and self.uploaded and self.exchange.head.version == b"1.1"
 
     async def _upload(self, scope: trio.CancelScope) -> None:
-        """Stream the request to the upstream; the client's failures end the exchange, the upstream's the answer finds."""
+        """Stream the request to the upstream; a failure of the client's ends the exchange."""
         try:
             await self._send_upstream(self._head())
             while not self.received:

@@ -40,7 +40,7 @@ class Listener:
 
     context: Context
     config: ListenerConfig
-    socket: socket.socket
+    sock: socket.socket
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
     _trusted: tuple[Any, ...] = attrs.field(init=False)
@@ -48,7 +48,7 @@ class Listener:
     _last_error: float = attrs.field(default=float("-inf"), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.address = transport.format_address(self.socket)
+        self.address = transport.format_address(self.sock)
         self._trusted = _networks(self.config)
 
     async def serve(self, connections: trio.Nursery) -> None:
@@ -58,14 +58,14 @@ class Listener:
             self._accepted(connections, sock, peer)
 
         try:
-            await transport.accept_connections(self.socket, accepted, self._accept_failed)
+            await transport.accept_connections(self.sock, accepted, self._accept_failed)
         finally:
             self.close()
 
     def close(self) -> None:
         """Stop listening."""
-        if self.socket.fileno() >= 0:
-            transport.close_listener(self.socket)
+        if self.sock.fileno() >= 0:
+            transport.close_listener(self.sock)
 
     def _accepted(self, connections: trio.Nursery, sock: socket.socket, peer: Any) -> None:
         context = self.context

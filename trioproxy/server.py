@@ -62,12 +62,12 @@ async def serve(
     log = log or Log.null()
     with _bind_all(config, inherited or {}) as bound:
         async with trio.open_nursery() as services:
-            context = _assemble(config, log, await open_relay(services))
+            context = _assemble(config, log, open_relay(services))
             proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
             pools = list(context.pools.values())
             if bound.admin is not None:
-                app = make_app(proxy.status, transport.format_address(bound.admin))
-                await services.start(serve_admin, bound.admin, app)
+                app = make_app(proxy.status, transport.format_address(bound.admin), log=log)
+                await services.start(partial(serve_admin, bound.admin, app, log=log))
                 log.info("listening", listener=ADMIN, address=transport.format_address(bound.admin))
             await services.start(partial(run_resolver, pools, log=log))
             await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))

@@ -12,7 +12,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.access_log import log_end, log_tunnel_open
-from trioproxy.counts import close_code_label, status_label
+from trioproxy.counts import close_code, close_code_label, status_label
 from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.metrics.meter import TunnelMeter
 
@@ -37,7 +37,7 @@ class OpenTunnel:
 
 
 async def run_tunnel(context: Context, upgraded: Upgraded) -> None:
-    """Relay until the tunnel ends, and with it the lease and the upstream's connection; the client's is the caller's."""
+    """Relay until the tunnel ends, and with it lease and upstream's connection; the client's is the caller's."""
     record = upgraded.record
     opened = OpenTunnel(record, upgraded.tunnel, TunnelMeter(context.metrics, record.pool, record.upstream))
     labels = (record.route, record.pool, record.upstream)
@@ -65,21 +65,10 @@ def _record_end(context: Context, opened: OpenTunnel, ending: Ending) -> None:
     record, tunnel = opened.record, opened.tunnel
     record.ending = ending
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
-    code = close_code_label(_close_code(tunnel, ending))
+    code = close_code_label(close_code(tunnel, ending.by))
     context.metrics.inc(m.CLOSES, (record.pool, record.upstream, ending.by, code))
     count_ending(context, ending)
     log_end(context.log, record)
-
-
-def _close_code(tunnel: Tunnel, ending: Ending) -> int | None:
-    """The code of the Close frame of whoever ended it; None where there was no such frame: a cut."""
-    match ending.by:
-        case Source.CLIENT:
-            return tunnel.to_upstream.close_code
-        case Source.UPSTREAM:
-            return tunnel.to_client.close_code
-        case _:
-            return tunnel.sent_code
 
 
 def count_ending(context: Context, ending: Ending) -> None:

@@ -17,8 +17,8 @@ from trioproxy.answer import Answer
 from trioproxy.client import ANSWER_SECONDS
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
-from trioproxy.upstreams import UpstreamState
 from trioproxy.wire.headers import end_to_end
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response

@@ -269,6 +269,14 @@ class Tunnel:
         """Who ended the tunnel and why, once it is `over`."""
         return self._cause or Ending(Source.PROXY, Phase.TUNNEL, Reason.CUT)
 
+    @property
+    def sent_code(self) -> int | None:
+        """The code of the Close frame the proxy itself sent, to the client before the upstream; None if it sent none."""
+        for way in (self.to_client, self.to_upstream):
+            if way.injected_close:
+                return way.injected_code
+        return None
+
     # The decisions behind.
 
     @property

@@ -1,0 +1,27 @@
+"""`trioproxy run`: the proxy in the foreground, until a signal ends it."""
+
+import click
+import trio
+
+from trioproxy.cli import ConfigProblems
+from trioproxy.config_file import ConfigError, load_config
+from trioproxy.lifecycle import run_until_stopped
+from trioproxy.logs import Log
+from trioproxy.transport import ListenError
+
+
+@click.command()
+@click.option("-c", "--config", "path", default="config.toml", show_default=True, help="The configuration file.")
+def run(path: str) -> int:
+    """Run the proxy in the foreground."""
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        raise ConfigProblems(str(error)) from None
+    log = Log.open(config.log)
+    try:
+        return trio.run(run_until_stopped, config, log)
+    except* ListenError as errors:
+        raise click.ClickException(str(errors.exceptions[0])) from None
+    finally:
+        log.close()
