@@ -15,10 +15,10 @@ import httptools
 from trioproxy.errors import ProxyError
 from trioproxy.wire.events import BodyKind, Data, EndOfMessage
 from trioproxy.wire.headers import Headers
-from trioproxy.wire.heads import Refuse
 
 if TYPE_CHECKING:
     from trioproxy.wire.buffer import Buffer
+    from trioproxy.wire.heads import Refuse
 
 MAX_CHUNK_LINE = 512
 """Bytes of one chunk's size and extensions with the line end."""

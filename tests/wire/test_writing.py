@@ -1,0 +1,39 @@
+import h11
+import pytest
+
+from trioproxy.wire.headers import Headers
+from trioproxy.wire.writing import LAST_CHUNK, chunk, request_head, response_head
+
+
+def test_a_request_head_is_read_by_others_as_it_was_meant():
+    head = request_head(b"GET", b"/a?b", Headers([(b"Host", b"a.test"), (b"X-Empty", b""), (b"X", b"1")]))
+    assert head == b"GET /a?b HTTP/1.1\r\nHost: a.test\r\nX-Empty: \r\nX: 1\r\n\r\n"
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(head)
+    event = reader.next_event()
+    assert (event.method, event.target) == (b"GET", b"/a?b")
+    assert event.headers.raw_items() == [(b"Host", b"a.test"), (b"X-Empty", b""), (b"X", b"1")]
+
+
+def test_an_answer_head_keeps_the_space_before_an_empty_reason():
+    assert response_head(200, b"OK", Headers([(b"A", b"1")])) == b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\n"
+    assert response_head(499, b"", Headers()) == b"HTTP/1.1 499 \r\n\r\n"
+
+
+@pytest.mark.parametrize("evil", [b"a\r\nX: 1", b"a\nX: 1", b"a\r", b"a\r\n\r\nGET / HTTP/1.1"])
+def test_a_line_end_inside_a_part_never_reaches_the_wire(evil):
+    with pytest.raises(ValueError, match="line end"):
+        request_head(b"GET", b"/", Headers([(b"A", evil)]))
+    with pytest.raises(ValueError, match="line end"):
+        request_head(b"GET", evil, Headers())
+    with pytest.raises(ValueError, match="line end"):
+        response_head(200, evil, Headers())
+
+
+def test_a_chunk_is_its_size_and_its_data():
+    assert chunk(b"a" * 26) == b"1a\r\n" + b"a" * 26 + b"\r\n"
+
+
+def test_no_data_is_no_chunk_as_an_empty_one_would_end_the_body():
+    assert chunk(b"") == b""
+    assert LAST_CHUNK == b"0\r\n\r\n"
