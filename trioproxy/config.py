@@ -34,7 +34,7 @@ ListenerName = Annotated[str, rules.text("a listener's name", syntax.is_label)]
 ListenerAddress = Annotated[
     str,
     rules.text(
-        "host:port, [ipv6]:port, unix:/path or fd:NAME, ports 1 to 65535",
+        "host:port, [ipv6]:port, unix:/path or fd:NAME, ports 0 to 65535",
         syntax.is_listener_address,
         path_after="unix:",
     ),
@@ -46,7 +46,8 @@ UpstreamAddress = Annotated[
     ),
 ]
 AdminAddress = Annotated[
-    str, rules.text('host:port or [ipv6]:port, ports 1 to 65535, or "" for none', syntax.split_host_port, empty=True)
+    str,
+    rules.text('host:port or [ipv6]:port, ports 0 to 65535, or "" for none', syntax.is_bindable, empty=True),
 ]
 HostPattern = Annotated[
     str,

@@ -13,7 +13,7 @@ from trioproxy.config import LATER, Config, PoolConfig, RouteConfig
 from trioproxy.config_lines import KeyPath
 from trioproxy.config_rules import closest, describe
 from trioproxy.config_structure import Problem
-from trioproxy.config_syntax import canonical, is_loopback
+from trioproxy.config_syntax import canonical, has_free_port, is_loopback
 
 Places = Iterable[tuple[KeyPath, str]]
 
@@ -63,7 +63,8 @@ def _check_listeners(config: Config, _: Collection[KeyPath]) -> Iterator[Problem
     yield from _repeated(names, "a name no other listener has")
     addresses = [(("listeners", at, "address"), listener.address) for at, listener in enumerate(config.listeners)]
     admin = [(("admin", "address"), config.admin.address)] if config.admin.address else []
-    yield from _repeated([*addresses, *admin], "an address nothing else has", canonical)
+    fixed = [place for place in (*addresses, *admin) if not has_free_port(place[1])]
+    yield from _repeated(fixed, "an address nothing else has", canonical)
 
 
 def _check_admin(config: Config, wrong: Collection[KeyPath]) -> Iterator[Problem]:

@@ -36,9 +36,9 @@ _RESERVED_FIELDS = frozenset(
 
 
 def split_host_port(address: str) -> tuple[str, int] | None:
-    """Host (without brackets) and port of `host:port` or `[ipv6]:port`; None for anything else, port 0 too."""
+    """Host (without brackets) and port of `host:port` or `[ipv6]:port`; None for anything else."""
     parts = _HOST_PORT.fullmatch(address)
-    if parts is None or not 1 <= int(parts["port"]) <= 65535:  # noqa: PLR2004 - RFC 9293: 16 bits
+    if parts is None or int(parts["port"]) > 65535:  # noqa: PLR2004 - RFC 9293: 16 bits
         return None
     if parts["v6"] is not None:
         return (parts["v6"], int(parts["port"])) if _is_ipv6(parts["v6"]) else None
@@ -97,17 +97,28 @@ def is_upstream_address(address: str) -> bool:
         return is_file_path(address.removeprefix("unix:")) and len(address.encode()) <= LONGEST_SOCKET_PATH + len(
             "unix:"
         )
+    return is_bindable(address) and not has_free_port(address)
+
+
+def is_bindable(address: str) -> bool:
+    """Whether this is `host:port` or `[ipv6]:port`; port 0 is any free one, which the log then names."""
     return split_host_port(address) is not None
 
 
+def has_free_port(address: str) -> bool:
+    """Whether the kernel chooses the port: two such addresses are never the same."""
+    parts = split_host_port(address)
+    return parts is not None and parts[1] == 0
+
+
 def is_listener_address(address: str) -> bool:
-    """Whether this is an upstream's address or `fd:NAME`.
+    """Whether this is an upstream's address, one with port 0, or `fd:NAME`.
 
     A name is printable ASCII without colon, at most 255 characters (sd_listen_fds_with_names(3)).
     """
     if address.startswith("fd:"):
         return re.fullmatch(r"[!-9;-~]{1,255}", address.removeprefix("fd:")) is not None
-    return is_upstream_address(address)
+    return is_bindable(address) or is_upstream_address(address)
 
 
 def is_host_pattern(host: str) -> bool:
@@ -120,7 +131,7 @@ def is_host_pattern(host: str) -> bool:
 
 def is_host_value(host: str) -> bool:
     """Whether this can stand in a Host field: a host, with or without port."""
-    return split_host_port(host) is not None or (is_host_pattern(host) and not host.startswith("*"))
+    return (is_bindable(host) and not has_free_port(host)) or (is_host_pattern(host) and not host.startswith("*"))
 
 
 def is_host_header(value: str) -> bool:
