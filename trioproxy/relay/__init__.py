@@ -6,13 +6,18 @@ fast one. Both ask `tunnel` for every decision. Handshakes, leases and closing t
 
 from __future__ import annotations
 
+import sys
+import traceback
 from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
 
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.relay.tunnel import Direction, Tunnel
 
 if TYPE_CHECKING:
-    import trio
+    from collections.abc import Callable
 
     from trioproxy.errors import Ending
 
@@ -30,11 +35,37 @@ class Relay(Protocol):
         """Relay until both sides have ended, or the tunnel is closed or cut, and say who ended it.
 
         Never raises for what peers do. Cancelling is always safe and lets go of both streams at once. The streams are
-        the caller's to close, after this returns or raises; where a reset is called for they are prepared so that
-        closing them sends one.
+        the caller's to close, after this returns or raises and not before; where a reset is called for they are
+        prepared so that closing them sends one.
         """
 
 
-def open_relay(nursery: trio.Nursery) -> Relay:  # noqa: ARG001
-    """The best engine for this machine; what it needs to run in the background runs in `nursery`."""
-    return StreamsRelay()
+@attrs.frozen
+class _ByStream:
+    """The fast engine for sockets, the portable one for all else."""
+
+    fast: Relay
+    portable: Relay
+
+    @property
+    def name(self) -> str:
+        return self.fast.name
+
+    async def run(self, tunnel: Tunnel) -> Ending:
+        sockets = isinstance(tunnel.client, trio.SocketStream) and isinstance(tunnel.upstream, trio.SocketStream)
+        return await (self.fast if sockets else self.portable).run(tunnel)
+
+
+def open_relay(nursery: trio.Nursery, report: Callable[[Exception], object] = traceback.print_exception) -> Relay:
+    """The best engine for this machine; what it does in the background it does in `nursery`.
+
+    `report` is called with an exception that is a bug and ended one tunnel, while it is being handled.
+    """
+    portable = StreamsRelay()
+    if not sys.platform.startswith("linux"):
+        return portable
+    from trioproxy.relay.pump import Pump  # noqa: PLC0415 -- epoll is Linux's alone
+
+    pump = Pump(report)
+    nursery.start_soon(pump.serve)
+    return _ByStream(pump, portable)

@@ -89,11 +89,6 @@ class Direction:
         return frames
 
     @property
-    def plain(self) -> bool:
-        """Whether whatever the scanner lets pass goes to the sink just so."""
-        return not (self.muted or self.owed or self.held)
-
-    @property
     def on_boundary(self) -> bool:
         """Whether what was passed on so far ends with a whole frame."""
         return not self.scanner.left
@@ -131,7 +126,7 @@ class Tunnel:
     to_upstream: Direction = attrs.field(init=False)
     to_client: Direction = attrs.field(init=False)
     over: bool = attrs.field(init=False, default=False)
-    wake: Callable[[], None] | None = attrs.field(init=False, default=None)  # the engine's, while it runs the tunnel
+    wake: Callable[[], object] | None = attrs.field(init=False, default=None)  # the engine's, while it runs the tunnel
     _stage: int = attrs.field(init=False, default=0)  # steps of the closing taken so far; 0 while it is open
     _deadline: float = attrs.field(init=False, default=math.inf)
     _expired: bool = attrs.field(init=False, default=False)
@@ -271,7 +266,7 @@ class Tunnel:
 
     @property
     def sent_code(self) -> int | None:
-        """The code of the Close frame the proxy itself sent, to the client before the upstream; None if it sent none."""
+        """The code of the Close frame the proxy itself sent, the client's first; None if it sent none."""
         for way in (self.to_client, self.to_upstream):
             if way.injected_close:
                 return way.injected_code
