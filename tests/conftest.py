@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from support.processes import open_programs, raise_descriptor_limit
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import trio
-
 from support.load import each, open_tunnels, shares
 from support.nginx import run_nginx
 from support.peers import run_server

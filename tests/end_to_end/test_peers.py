@@ -6,7 +6,6 @@ Servers and clients are programs of `tests/peers`, written with the libraries pe
 from __future__ import annotations
 
 import pytest
-
 from support.nginx import run_nginx
 from support.peers import command, run_client, run_server
 from support.proxy import run_proxy

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 
 import aiohttp
-from aiohttp import WSMsgType
 from telling import LIMIT, MEGABYTES_16, PROTOCOLS, REFUSALS, client_arguments, report
 
 SHOWN = {"www-authenticate", "x-reason", "location", "sec-websocket-version"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 
 from telling import LIMIT, MEGABYTES_16, PROTOCOLS, REFUSALS, client_arguments, report
@@ -49,10 +50,8 @@ async def ending(url: str, order: str) -> list[object]:
     """How the tunnel ends if this order is the last message."""
     async with open_tunnel(url) as ws:
         await ws.send(order)
-        try:
+        with contextlib.suppress(ConnectionClosed):
             await ws.recv()
-        except ConnectionClosed:
-            pass
         return [ws.close_code, ws.close_reason]
 
 
@@ -77,10 +76,8 @@ async def refusal(url: str, status: str) -> list[object]:
 async def until_cut(url: str) -> None:
     async with open_tunnel(url) as ws:
         report("open")
-        try:
+        with contextlib.suppress(ConnectionClosed):
             await ws.recv()
-        except ConnectionClosed:
-            pass
         await ws.wait_closed()
         report(ws.close_code)
 

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
-
 from support.http_client import Head, HttpConnection, dial
 
 if TYPE_CHECKING:

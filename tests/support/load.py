@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
-
 from support.frames import BINARY, CLOSE, close_payload, frame, open_websocket
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-
 from support.http_client import dial
 from support.waiting import wait_until
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-
 from support.processes import PEERS, PYTHON
 from support.waiting import PATIENCE_SECONDS
 

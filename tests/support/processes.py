@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 import trio
-
 from support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Program:
 
     @property
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from prometheus_client.parser import text_string_to_metric_families
-
 from support.http_client import get
 from support.processes import PYTHON
 from support.settings import toml

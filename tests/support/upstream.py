@@ -5,13 +5,12 @@ Whole servers as processes are in `peers`.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
-
 from support.frames import WebSocket, upgrade_answer
 from support.http_client import HttpConnection
 
@@ -46,10 +45,8 @@ async def scripted_upstream(
 
     async def handle(stream: trio.SocketStream) -> None:
         upstream.accepted += 1
-        try:
+        with suppress(ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
             await serve(HttpConnection(stream))
-        except (ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
 
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as listening:
