@@ -116,7 +116,7 @@ class Watch:
             tell("probe_failed", **self._labels(), result=failure.result, reason=failure.detail)
             if failure.result is ProbeResult.SKIPPED:
                 return
-        match self.upstream.health.observe(failure is None):
+        match self.upstream.observe(ok=failure is None):
             case UpstreamState.UP:
                 self.log.info("upstream_up", **self._labels(), was=before)
             case UpstreamState.DOWN:

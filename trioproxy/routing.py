@@ -76,7 +76,7 @@ def rewrite_target(route: RouteConfig, target: bytes) -> bytes:
     return (new + rest if new else b"/" + rest.lstrip(b"/")) + query
 
 
-@attrs.frozen
+@attrs.frozen(init=False)
 class Router:
     """All routes, ready to be searched."""
 
@@ -85,7 +85,7 @@ class Router:
 
     def __init__(self, routes: Sequence[RouteConfig]) -> None:
         named = {name for route in routes for name in route.listeners}
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(
             listeners={
                 name: _Hosts.of(route for route in routes if not route.listeners or name in route.listeners)
                 for name in named

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
     from trioproxy.config import HealthConfig
 
-# What an upstream may send until its pong has come, greetings included.
-MAX_BYTES = 1024 * 1024
-READ_BYTES = 16 * 1024
+MAX_BYTES = 256 * 1024  # what an upstream may send until its pong has come, greetings included
+# A read full of empty frames is worked through in one go, at some 50 µs each: this keeps that short.
+READ_BYTES = 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 STATUS_BYTES = len(b"HTTP/1.1 101")
+# What the library closes with when it cannot make sense of the upstream's frames (RFC 6455 §7.4.1).
+OUR_CODES = frozenset({1002, 1007, 1009})
+CLOSED_EARLY = "closed before its pong"
 # What the library raises for a peer's bytes: its own and its parsers' errors, and what decoding and asserting give.
-_LIBRARY_ERRORS = (
+LIBRARY_ERRORS = (
     HandshakeError,
     wsproto.utilities.ProtocolError,
     h11.ProtocolError,
@@ -67,9 +70,10 @@ async def probe_websocket(stream: trio.abc.Stream, health: HealthConfig, host: s
     except BaseExceptionGroup as group:
         if (cancelled := group.subgroup(trio.Cancelled)) is not None:
             raise cancelled from None  # a library error beside it would outlive the scope that swallows it
-        if (failure := _verdict(group)) is None:
+        if (failure := _verdict(group, wire)) is None:
             raise
-        raise failure from None
+        if not wire.over:
+            raise failure from None
 
 
 async def _discard_messages(connection: WebSocketConnection, wire: _Bounded) -> None:
@@ -77,10 +81,9 @@ async def _discard_messages(connection: WebSocketConnection, wire: _Bounded) -> 
     try:
         while True:  # ends with the probe, or when the bytes run out
             await connection.get_message()
-    except ConnectionClosed as closed:
+    except ConnectionClosed:
         if not wire.over:
-            code = closed.reason.code if closed.reason else 1006
-            raise ProbeFailed(ProbeResult.CLOSED, f"closed with {code} before its pong") from None
+            raise
 
 
 async def _close(connection: WebSocketConnection) -> None:
@@ -96,6 +99,8 @@ class _Bounded(trio.abc.Stream):
 
     _stream: trio.abc.Stream
     over: bool = attrs.field(default=False, init=False)  # the pong has come: an end is fine from here
+    # Kept, too: the library closes its channel on the way out, and a cancellation there takes an exception's place.
+    failure: ProbeFailed | None = attrs.field(default=None, init=False)
     _start: bytes = attrs.field(default=b"", init=False)
     _left: int = attrs.field(default=MAX_BYTES, init=False)
 
@@ -103,12 +108,10 @@ class _Bounded(trio.abc.Stream):
         with self._breaks_are_failures():
             data = await self._stream.receive_some(max_bytes)
         if not data and not self.over:
-            raise ProbeFailed(
-                ProbeResult.CLOSED, "closed before its pong" if self._start else "closed without an answer"
-            )
+            raise self._fail(ProbeResult.CLOSED, CLOSED_EARLY if self._start else "closed without an answer")
         self._left -= len(data)
         if self._left < 0:
-            raise ProbeFailed(ProbeResult.INVALID, f"sent more than {MAX_BYTES} bytes")
+            raise self._fail(ProbeResult.INVALID, f"sent more than {MAX_BYTES} bytes")
         self._look_at_status(data)
         return data
 
@@ -117,7 +120,7 @@ class _Bounded(trio.abc.Stream):
             self._start += data[:missing]
             found = _STATUS_LINE.match(self._start)
             if found and found[1] != b"101":
-                raise ProbeFailed(ProbeResult.STATUS, f"answered {found[1].decode()}")
+                raise self._fail(ProbeResult.STATUS, f"answered {found[1].decode()}")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._breaks_are_failures():
@@ -130,7 +133,11 @@ class _Bounded(trio.abc.Stream):
         except trio.BrokenResourceError:
             if self.over:
                 raise
-            raise ProbeFailed(ProbeResult.RESET, "the connection broke before its pong") from None
+            raise self._fail(ProbeResult.RESET, "the connection broke before its pong") from None
+
+    def _fail(self, result: ProbeResult, detail: str) -> ProbeFailed:
+        self.failure = ProbeFailed(result, detail)
+        return self.failure
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -139,20 +146,42 @@ class _Bounded(trio.abc.Stream):
         await self._stream.aclose()
 
 
-def _verdict(group: BaseExceptionGroup[BaseException]) -> ProbeFailed | None:
+def _verdict(group: BaseExceptionGroup[BaseException], wire: _Bounded) -> ProbeFailed | None:
     """The most telling of several simultaneous failures, or None where no upstream can be their cause."""
     errors = list(_leaves(group))
-    for error in errors:
-        if isinstance(error, ProbeFailed):
-            return error
-    for error in errors:
-        if isinstance(error, _LIBRARY_ERRORS):
-            # wsproto wants a refusal sent, which a client cannot do: what it complained of is that failure's context.
-            cause = error.__context__ if isinstance(error.__context__, wsproto.utilities.RemoteProtocolError) else error
-            return ProbeFailed(ProbeResult.INVALID, str(cause)[:MAX_DETAIL_CHARS] or type(cause).__name__)
-    if all(isinstance(error, ConnectionClosed) for error in errors):
-        return ProbeFailed(ProbeResult.CLOSED, "closed before its pong")
+    for judged in (_close_verdict, _own_verdict, lambda _: wire.failure, _library_verdict, _end_verdict):
+        for error in errors:
+            if (verdict := judged(error)) is not None:
+                return verdict
     return None
+
+
+def _close_verdict(error: BaseException) -> ProbeFailed | None:
+    if not isinstance(error, ConnectionClosed) or error.reason is None:
+        return None
+    code, reason = error.reason.code, error.reason.reason or ""
+    if code in OUR_CODES:
+        return ProbeFailed(ProbeResult.INVALID, f"{code} {reason}"[:MAX_DETAIL_CHARS])
+    return ProbeFailed(ProbeResult.CLOSED, f"closed with {code} before its pong")
+
+
+def _own_verdict(error: BaseException) -> ProbeFailed | None:
+    return error if isinstance(error, ProbeFailed) else None
+
+
+def _end_verdict(error: BaseException) -> ProbeFailed | None:
+    return ProbeFailed(ProbeResult.CLOSED, CLOSED_EARLY) if isinstance(error, ConnectionClosed) else None
+
+
+def _library_verdict(error: BaseException) -> ProbeFailed | None:
+    if not isinstance(error, LIBRARY_ERRORS):
+        return None
+    # wsproto wants a refusal sent, which a client cannot do: what it complained of is in that failure's context.
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, wsproto.utilities.RemoteProtocolError):
+        cause = cause.__context__
+    cause = cause or error
+    return ProbeFailed(ProbeResult.INVALID, str(cause)[:MAX_DETAIL_CHARS] or type(cause).__name__)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,189 @@
+"""Leases, eligibility and addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio import socket
+
+from trioproxy.config import PoolConfig, UpstreamConfig
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.health import HealthState, UpstreamState
+from trioproxy.upstreams import Pool, Upstream
+
+
+def upstream(address: str) -> Upstream:
+    return Upstream("backend", UpstreamConfig(address=address), HealthState(rise=1, fall=1))
+
+
+def pool(*upstreams: UpstreamConfig | str, up: bool = True, **settings: Any) -> Pool:
+    """A pool all of whose upstreams are up."""
+    configs = tuple(UpstreamConfig(address=u) if isinstance(u, str) else u for u in upstreams)
+    made = Pool(PoolConfig(name="backend", upstreams=configs, **settings))
+    for each in made.upstreams:
+        if up:
+            each.health.observe(True)
+    return made
+
+
+def leased(made: Pool, times: int) -> str:
+    """Which upstreams the next leases are on, by the first letter of their address; they stay held."""
+    return "".join(made.lease().upstream.address[0] for _ in range(times))
+
+
+# Upstreams
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port", "addresses"),
+    [
+        ("192.168.3.1:3000", "192.168.3.1", 3000, ((socket.AF_INET, ("192.168.3.1", 3000)),)),
+        ("[::1]:80", "::1", 80, ((socket.AF_INET6, ("::1", 80, 0, 0)),)),
+        ("localhost:3000", "localhost", 3000, ()),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80, ()),
+    ],
+)
+def test_addresses_that_need_no_resolving_are_there_at_once(address, host, port, addresses):
+    made = upstream(address)
+    assert (made.host, made.port, made.unix) == (host, port, None)
+    assert made.addresses == addresses
+    assert made.named == (not addresses)
+
+
+def test_a_unix_socket_is_an_upstream_too():
+    made = upstream("unix:/run/chat.sock")
+    assert made.unix == "/run/chat.sock"
+    assert made.addresses == ((socket.AF_UNIX, "/run/chat.sock"),)
+    assert not made.named
+
+
+def test_an_upstream_shows_its_configuration():
+    made = Upstream("backend", UpstreamConfig(address="a:1", weight=3, backup=True), HealthState(rise=1, fall=1))
+    assert (made.address, made.key, made.weight, made.backup) == ("a:1", "a:1", 3, True)
+    assert made.labels == ("backend", "a:1")
+
+
+def test_a_drain_shows_before_health():
+    made = upstream("a:1")
+    assert made.state is UpstreamState.UNKNOWN
+    made.health.observe(True)
+    assert made.state is UpstreamState.UP
+    made.draining = True
+    assert made.state is UpstreamState.DRAINING
+    assert not made.eligible
+
+
+def test_wanting_to_be_resolved_is_seen_by_who_waits():
+    made = upstream("a:1")
+    made.want_resolve()
+    assert made.resolve_wanted.is_set()
+
+
+async def test_going_down_cancels_the_upgrades_that_wait_for_its_answer():
+    made = upstream("a:1")
+    scope = trio.CancelScope()
+    made.handshakes.add(scope)
+    assert made.observe(ok=True) is UpstreamState.UP
+    assert not scope.cancel_called
+    assert made.observe(ok=False) is UpstreamState.DOWN
+    assert scope.cancel_called
+
+
+# Leases
+
+
+def test_a_lease_counts_at_once_and_is_given_back_once():
+    made = pool("a:1")
+    lease = made.lease()
+    assert lease.upstream is made.upstreams[0]
+    assert lease.upstream.active == 1
+    lease.release()
+    lease.release()
+    assert lease.upstream.active == 0
+
+
+def test_a_lease_as_a_context_manager_is_given_back_when_the_block_fails():
+    made = pool("a:1")
+    seen = []
+
+    def fail() -> None:
+        with made.lease() as lease:
+            seen.append(lease.upstream.active)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [1]
+    assert made.upstreams[0].active == 0
+
+
+def test_leases_go_round_robin_by_weight():
+    made = pool(UpstreamConfig(address="a:1", weight=2), "b:1")
+    assert leased(made, 6) == "abaaba"
+
+
+def test_open_leases_differ_by_at_most_one_with_least_connections():
+    made = pool("a:1", "b:1", "c:1", balance="least-connections")
+    first = made.lease()
+    leased(made, 10)
+    first.release()
+    assert leased(made, 1) == "a"
+    assert sorted(each.active for each in made.upstreams) == [3, 4, 4]
+
+
+def test_only_upstreams_that_are_up_get_leases():
+    made = pool("a:1", "b:1")
+    made.upstreams[0].health.state = UpstreamState.DOWN
+    assert leased(made, 3) == "bbb"
+
+
+def test_an_upstream_that_was_tried_is_not_picked_again():
+    made = pool("a:1", "b:1")
+    tried = made.lease().upstream
+    assert made.has_eligible(exclude=[tried])
+    assert not made.has_eligible(exclude=made.upstreams)
+    assert {made.lease(exclude=[tried]).upstream for _ in range(4)} == set(made.upstreams) - {tried}
+
+
+def test_a_full_upstream_gets_no_more_until_a_lease_is_given_back():
+    made = pool(UpstreamConfig(address="a:1", max_connections=2), "b:1")
+    leases = [made.lease() for _ in range(6)]
+    assert [lease.upstream.address for lease in leases] == ["a:1", "b:1", "a:1", "b:1", "b:1", "b:1"]
+    leases[0].release()
+    assert "a" in leased(made, 2)
+
+
+def test_backups_get_work_only_while_no_primary_is_eligible():
+    made = pool("a:1", UpstreamConfig(address="b:1", backup=True), UpstreamConfig(address="c:1", backup=True))
+    assert leased(made, 3) == "aaa"
+    made.upstreams[0].draining = True
+    assert leased(made, 4) == "bcbc"
+    made.upstreams[0].draining = False
+    assert leased(made, 2) == "aa"
+    assert made.lease(exclude=made.upstreams[:1]).upstream.backup
+
+
+@pytest.mark.parametrize(
+    "made", [pool("a:1", up=False), pool(UpstreamConfig(address="a:1", backup=True), up=False), pool()]
+)
+def test_no_eligible_upstream_is_503(made):
+    assert not made.has_eligible()
+    with pytest.raises(ProxyError) as raised:
+        made.lease()
+    error = raised.value
+    assert (error.source, error.phase, error.reason, error.status) == (
+        Source.PROXY,
+        Phase.CONNECT,
+        Reason.NO_UPSTREAM,
+        503,
+    )
+
+
+def test_a_pool_is_ready_while_one_upstream_is_up():
+    made = pool("a:1", "b:1", up=False)
+    assert made.name == "backend"
+    assert not made.ready
+    made.upstreams[1].health.observe(True)
+    assert made.ready
