@@ -13,13 +13,14 @@ KeyPath = tuple[str | int, ...]
 _BLANKS = re.compile(r"[ \t]*")
 _FILLER = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")  # between statements and between the items of an array
 _BARE_KEY = re.compile(r"[^\s.=\[\]{},#\"']*")
-_STRINGS = (
-    # Up to two quotes more may stand directly before the three that close a multi-line string (TOML 1.0, Strings).
-    re.compile(r'"""(?:\\.|[^\\])*?"""(?:"{0,2})', re.DOTALL),
-    re.compile(r"'''.*?'''(?:'{0,2})", re.DOTALL),
-    re.compile(r'"(?:\\.|[^"\\])*"'),
-    re.compile(r"'[^']*'"),
+# Up to two quotes more may stand directly before the three that close a multi-line string (TOML 1.0, Strings).
+_STRING_FORMS = (
+    r'"""(?:\\.|[^\\])*?""""{0,2}',
+    r"'''.*?''''{0,2}",
+    r'"(?:\\.|[^"\\])*"',
+    r"'[^']*'",
 )
+_STRING = re.compile("|".join(_STRING_FORMS), re.DOTALL)
 _SCALAR = re.compile(r"[^,\]}#\n]*")  # numbers, booleans, dates: nothing in them needs quoting
 
 
@@ -100,7 +101,7 @@ class _Scanner:
             self._skip(_BLANKS)
             start = self._at
             if self._text[start] in "\"'":
-                self._string()
+                self._skip(_STRING)
                 parts.append(str(tomllib.loads(f"key = {self._text[start : self._at]}")["key"]))
             else:
                 self._skip(_BARE_KEY)
@@ -113,7 +114,7 @@ class _Scanner:
     def _value(self, path: KeyPath) -> None:
         match self._text[self._at]:
             case '"' | "'":
-                self._string()
+                self._skip(_STRING)
             case "[":
                 self._array(path)
             case "{":
@@ -146,15 +147,9 @@ class _Scanner:
             return False
         return True
 
-    def _string(self) -> None:
-        for pattern in _STRINGS:
-            if match := pattern.match(self._text, self._at):
-                self._at = match.end()
-                return
-
     def _skip(self, pattern: re.Pattern[str]) -> None:
-        if match := pattern.match(self._text, self._at):
-            self._at = match.end()
+        match = pattern.match(self._text, self._at)
+        self._at = match.end() if match else self._at
 
     def _line(self) -> int:
         return bisect_right(self._line_starts, self._at)

@@ -23,7 +23,7 @@ def check(path: str, *, show: bool) -> None:
     if show:
         click.echo(show_config(config), nl=False)
     else:
-        click.echo(f"{path}: ok ({_summary(config)})")
+        click.echo(f"{click.format_filename(path)}: ok ({_summary(config)})")
 
 
 def _summary(config: Config) -> str:
