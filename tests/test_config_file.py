@@ -86,8 +86,8 @@ def test_every_problem_is_shown_at_once_in_the_order_of_lines():
             'config.toml:13: pools.backend.balance: expected "round-robin", "least-connections", "random-two" or "hash", '
             'got "round_robin" (did you mean "round-robin"?)'
         ),
-        "config.toml:16: pools.backend.upstreams[1].weight: expected a whole number, 1 or more, got 0",
-        "config.toml:19: pools.backend.health.timeout: expected at most health.interval (2), got 3",
+        "config.toml:17: pools.backend.upstreams[1].weight: expected a whole number, 1 or more, got 0",
+        "config.toml:20: pools.backend.health.timeout: expected at most health.interval (2), got 3",
     ]
 
 
@@ -103,11 +103,20 @@ def test_an_empty_file_lacks_listeners_routes_and_pools():
         ("a = 1\nb = \n", "config.toml:2: not valid TOML: Invalid value (column 5)"),
         ("a = 1\n\n[b", "config.toml:3: not valid TOML: Expected ']' at the end of a table declaration (end of file)"),
         ("a = 1\na = 2\n", "config.toml:2: not valid TOML: Cannot overwrite a value (column 6)"),
-        ("a = " + "[" * 100_000, "config.toml:1: not valid: nested too deeply"),
+        ("a = " + "[" * 100_000, "config.toml:1: expected less nesting, got more than can be read"),
     ],
 )
 def test_a_syntax_error_is_one_problem_with_its_line(text, problem):
     assert problems_of(text) == [problem]
+
+
+@pytest.mark.parametrize("item", ["[", "{ a = "])
+def test_nesting_of_any_depth_is_one_problem(item):
+    for depth in range(100, 1000, 50):
+        close = {"[": "]", "{ a = ": "}"}[item]
+        assert all(
+            problem.startswith("config.toml:1: ") for problem in problems_of(f"a = {item * depth}1{close * depth}")
+        )
 
 
 def test_a_number_of_thousands_of_digits_is_one_problem():

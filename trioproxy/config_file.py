@@ -48,14 +48,21 @@ def parse_config(text: str, filename: str) -> Config:
     Raises ConfigError.
     """
     try:
+        return _parse(text, filename)
+    except RecursionError:
+        raise ConfigError([f"{filename}:1: expected less nesting, got more than can be read"]) from None
+
+
+def _parse(text: str, filename: str) -> Config:
+    try:
         raw = tomllib.loads(text)
-        lines = line_index(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError([_syntax_problem(error, text, filename)]) from None
     config, problems = structure(raw, str(Path(filename).absolute().parent))
     problems += check(config, problems)
     if not problems:
         return inherit(config, raw)
+    lines = line_index(text)
     found = sorted((line_of(lines, problem.path), at, problem) for at, problem in enumerate(problems))
     raise ConfigError([f"{filename}:{line}: {key_path(problem.path)}: {problem.message}" for line, _, problem in found])
 
@@ -75,9 +82,7 @@ def _quoted(key: str) -> str:
     return ascii(key) if not key.isprintable() else f'"{key}"'
 
 
-def _syntax_problem(error: Exception, text: str, filename: str) -> str:
-    if isinstance(error, RecursionError):
-        return f"{filename}:1: not valid: nested too deeply"
+def _syntax_problem(error: ValueError, text: str, filename: str) -> str:
     reason = str(error)
     place: Any = _PLACE.search(reason)
     if place is None:  # int() of more digits than it takes

@@ -84,7 +84,7 @@ def _faults(error: BaseException, path: KeyPath, raw: Any, wanted: Any = None) -
                 yield from _faults(inner, path + step, raw, None if note is None else note.type)
         case ForbiddenExtraKeysError():
             known = [field.name for field in attrs.fields(error.cl) if (error.cl, field.name) != (PoolConfig, "name")]
-            for key in error.extra_fields:
+            for key in sorted(error.extra_fields):
                 meant = closest(key, known)
                 yield _Fault(Problem.mismatch((*path, key), "a key this table has", "an unknown one", meant), None)
         case KeyError():
