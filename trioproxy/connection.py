@@ -62,6 +62,7 @@ async def _serve_requests(
     client = Client(stream, parser, address, listener, trusted)
     patience = context.config.timeouts.head
     while client.reusable:
+        client.answering = False
         record = Record(id=context.next_id(), client=address, listener=listener.name)
         head = await _next_head(context, client, record, patience)
         if head is None:
@@ -133,7 +134,6 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
     started = trio.current_time()
     _describe(record, head)
     upgraded: Upgraded | None = None
-    client.answering = False
     try:
         exchange = _route(context, client, head, record)
         if head.upgrade:
