@@ -79,7 +79,10 @@ class Headers:
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The comma-separated members of all lines of that name, lower case, without empty ones (RFC 9110 §5.6.1)."""
-        members = (member.strip(b" \t") for value in self.get_all(name) for member in value.lower().split(b","))
+        values = self.get_all(name)
+        if not values:
+            return []
+        members = (member.strip(b" \t") for member in b",".join(values).lower().split(b","))
         return [member for member in members if member]
 
     def append(self, name: bytes, value: bytes) -> None:

@@ -62,8 +62,8 @@ class RequestParser:
         self._error: ProxyError | None = None
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the client. Behind a request that asked for close they are ignored (RFC 9112 §9.6)."""
-        if self._keep_alive or self._body is not None:
+        """Take bytes from the client. They are ignored behind an error and behind a request with close."""
+        if self._error is None and (self._keep_alive or self._body is not None):
             self._buffer.add(data)
 
     def next_event(self) -> RequestHead | Data | EndOfMessage | None:
