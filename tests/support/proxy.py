@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from prometheus_client.parser import text_string_to_metric_families
-from support.http_client import get
+from support.http_client import ask, get_request
 from support.processes import PYTHON
 from support.settings import toml
 from support.waiting import PATIENCE_SECONDS, wait_until
@@ -79,14 +79,15 @@ class ProxyProcess:
         return log_entry(line)
 
     async def metrics(self) -> Samples:
-        answer = await get(self.admin, "/metrics", f"Host: {self.admin}", "Connection: close")
-        assert answer.status == 200, answer
-        return Samples.parse(answer.body.decode())
+        return Samples.parse((await self.ask_admin("/metrics")).decode())
 
     async def status(self) -> Any:
-        answer = await get(self.admin, "/api/status", f"Host: {self.admin}", "Connection: close")
-        assert answer.status == 200, answer
-        return json.loads(answer.body)
+        return json.loads(await self.ask_admin("/api/status"))
+
+    async def ask_admin(self, path: str, *, status: int = 200) -> bytes:
+        answer = await ask(self.admin, get_request(path, "Connection: close", host=self.admin))
+        assert answer.status == status, answer
+        return answer.body
 
     async def wait_until(
         self, condition: Callable[[Samples], Any], what: str = "metrics", *, seconds: float = PATIENCE_SECONDS
