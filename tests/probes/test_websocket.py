@@ -197,6 +197,13 @@ async def test_a_peer_that_stays_silent_is_left_to_the_time_limit(autojump_clock
     assert not await probe_against(probe_websocket, HEALTH, script)
 
 
+async def test_a_bug_of_ours_is_not_blamed_on_the_upstream(autojump_clock):
+    health = HealthConfig(probe="websocket", path=1)
+    with pytest.raises(ExceptionGroup) as raised:
+        await probe_against(probe_websocket, health, echo_pongs)
+    assert raised.group_contains(AttributeError)
+
+
 @given(garbage=st.binary(max_size=300), upgraded=st.booleans(), then_close=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_no_garbage_gets_anything_but_a_verdict_out_of_the_probe(garbage, upgraded, then_close):
