@@ -66,9 +66,10 @@ async def serve(
             proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
             pools = list(context.pools.values())
             if bound.admin is not None:
-                app = make_app(proxy.status, transport.format_address(bound.admin), log=log)
+                proxy.admin_address = transport.format_address(bound.admin)
+                app = make_app(proxy.status, proxy.admin_address, log=log)
                 await services.start(partial(serve_admin, bound.admin, app, log=log))
-                log.info("listening", listener=ADMIN, address=transport.format_address(bound.admin))
+                log.info("listening", listener=ADMIN, address=proxy.admin_address)
             await services.start(partial(run_resolver, pools, log=log))
             await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
             services.start_soon(keep_house, context)
@@ -82,10 +83,11 @@ async def serve(
 
 @attrs.define(eq=False)
 class Proxy:
-    """A running proxy."""
+    """A running proxy; `admin_address` is the admin's as bound, "" without one."""
 
     context: Context
     listeners: Sequence[Listener]
+    admin_address: str = ""
     status: Status = attrs.field(init=False)
     _connections: trio.Nursery | None = attrs.field(default=None, init=False)
     _listening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
