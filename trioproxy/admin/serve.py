@@ -1,14 +1,13 @@
 """Serves the admin application on a bound socket: hypercorn's Trio worker, connection by connection.
 
-What is served is `app`'s, binding is `transport`'s. hypercorn's own `serve` is not used, for two things it does: what
-it cannot digest of one client's bytes (a broken h2c or WebSocket upgrade) ends all of it, and it shields its writes from
-cancellation, so one client that does not read keeps it from ending. Here the first ends one connection, and the second
-ends when its socket is closed.
+What is served is `app`'s, binding is `transport`'s. hypercorn's own `serve` is not used, for three things it does: what
+it cannot digest of one client's bytes (a broken h2c or WebSocket upgrade) ends all of it; it shields its writes from
+cancellation, so a client that does not read keeps it from ending; and it holds a connection its client has closed until
+it was idle for long. Here each concerns its own connection at most, and ends with it.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -24,7 +23,7 @@ from trioproxy.transport import accept_connections, as_stream
 if TYPE_CHECKING:
     import socket
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from trioproxy.logs import Log
 
@@ -55,27 +54,43 @@ async def serve_admin(
 
 
 @attrs.define(eq=False)
-class _Stream:
-    """A SocketStream as far as hypercorn uses it, whose writes end even where hypercorn shields them."""
+class _Connection:
+    """A SocketStream as far as hypercorn uses it, and the requests that are being answered on it."""
 
     inner: trio.SocketStream
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _answering: int = attrs.field(default=0, init=False)
+    _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @property
     def socket(self) -> trio.socket.SocketType:
         return self.inner.socket
 
     async def send_all(self, data: bytes) -> None:
+        # hypercorn ends a stream from one task while another still sends; and it shields this, hence the deadline
         with trio.move_on_after(SEND_SECONDS):
-            await self.inner.send_all(data)
+            async with self._sending:
+                await self.inner.send_all(data)
             return
         self.close()
         raise trio.BrokenResourceError
 
-    async def receive_some(self, max_bytes: int) -> bytes:
-        return await self.inner.receive_some(max_bytes)
-
     async def send_eof(self) -> None:
-        await self.inner.send_eof()
+        async with self._sending:
+            await self.inner.send_eof()
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        data = await self.inner.receive_some(max_bytes)
+        if not data:
+            # A client may have ended its side and wait for the answer still (nc -N). The checkpoint lets the task begin
+            # that hypercorn has started for the request.
+            await trio.lowlevel.checkpoint()
+            while self._answering:
+                self._answered = trio.Event()
+                await self._answered.wait()
+            self.scope.cancel()
+        return data
 
     async def aclose(self) -> None:
         self.close()
@@ -85,44 +100,60 @@ class _Stream:
         """Also wakes who waits to read or write, with ClosedResourceError."""
         self.inner.socket.close()
 
+    def counting(self, app: ASGIApp) -> ASGIApp:
+        """The application as this connection's: it knows when a request is being answered."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            self._answering += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._answering -= 1
+                self._answered.set()
+
+        return counted
+
 
 class _Server:
     def __init__(self, app: ASGIApp, log: Log, nursery: trio.Nursery) -> None:
+        self._app = app
         self._log = log
         self._nursery = nursery
-        self._open: set[_Stream] = set()
-        config = _config()
-        # The app's protocol and hypercorn's are the same one, typed twice; hypercorn's stream is a TLS one by its types
-        wrapped = wrap_app(cast("Any", app), config.wsgi_max_body_size, "asgi")
-        self._connection: Any = partial(TCPServer, wrapped, config, WorkerContext(None))
+        self._config = _config()
+        self._context = WorkerContext(None)
+        self._open: set[_Connection] = set()
 
     def accepted(self, sock: socket.socket, _peer: Any) -> None:
         if len(self._open) >= MAX_CONNECTIONS:
             sock.close()
             return
         try:
-            stream = _Stream(as_stream(sock))
+            connection = _Connection(as_stream(sock))
         except OSError:  # gone already
             sock.close()
             return
-        self._open.add(stream)
-        self._nursery.start_soon(self._serve, stream)
+        self._open.add(connection)
+        self._nursery.start_soon(self._serve, connection)
 
     def accept_failed(self, error: OSError) -> None:
-        self._log.warning("admin_accept_failed", error=str(error))
+        self._log.warning("admin_accept_failed", reason=str(error))
 
-    async def _serve(self, stream: _Stream) -> None:
+    async def _serve(self, connection: _Connection) -> None:
+        # The application's protocol and hypercorn's are one, typed twice; and its stream is a TLS one by its types
+        app = wrap_app(cast("Any", connection.counting(self._app)), self._config.wsgi_max_body_size, "asgi")
+        state = ConnectionState(LifespanState({}))
         try:
-            await self._connection(ConnectionState(LifespanState({})), stream)
+            with connection.scope:
+                await TCPServer(app, self._config, self._context, state, cast("Any", connection))
         except Exception as error:  # noqa: BLE001  # one connection, see the module's docstring
-            self._log.warning("admin_connection_failed", error=_innermost(error))
+            self._log.warning("admin_connection_failed", reason=_innermost(error))
         finally:
-            stream.close()
-            self._open.discard(stream)
+            connection.close()
+            self._open.discard(connection)
 
     def close(self) -> None:
-        for stream in self._open:
-            stream.close()
+        for connection in self._open:
+            connection.close()
 
 
 def _innermost(error: Exception) -> str:

@@ -128,8 +128,8 @@ HTTP_BYTES: Final = Metric.counter(
 )
 HANDSHAKES: Final = Metric.counter(
     "trioproxy_handshakes_total",
-    "Upgrades sent to upstreams: `accepted` got a valid 101, `refused` another status or a close, `invalid` a wrong "
-    "101 or no HTTP, `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
+    "Upgrades for upstreams: `accepted` got a valid 101, `refused` another status, `invalid` a wrong 101, no HTTP or "
+    "none at all (closed, reset), `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
     ("route", *_UPSTREAM, "result"),
 )
 HANDSHAKE_DURATION: Final = Metric.histogram(

@@ -1,0 +1,100 @@
+"""The admin application on a real socket, in the same Trio run, over a proxy that a test makes up."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import h11
+import trio
+
+from trioproxy.admin import make_app, serve_admin
+from trioproxy.config import AdminConfig, Config
+from trioproxy.logs import Log
+from trioproxy.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trioproxy.logs.log import MemoryLog
+
+
+@attrs.define(eq=False)
+class FakeControl:
+    config: Config
+    metrics: Metrics = attrs.field(factory=Metrics)
+    answer: tuple[bool, dict[str, Any]] = (True, {"ready": True})
+    document: dict[str, Any] = attrs.field(factory=lambda: {"version": "1"})
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        return self.answer
+
+    def status(self) -> dict[str, Any]:
+        return self.document
+
+
+@attrs.frozen
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@attrs.define(eq=False)
+class Admin:
+    """The application, its address, and everything it logged."""
+
+    control: FakeControl
+    address: str
+    log: MemoryLog
+
+    async def dial(self) -> trio.SocketStream:
+        host, port = self.address.split(":")
+        return await trio.open_tcp_stream(host, int(port))
+
+    async def get(self, target: str, *, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
+        """One request on a connection of its own; `host` is the address unless given, "" for none (then HTTP/1.0)."""
+        async with await self.dial() as stream:
+            return await exchange(stream, method, target, self.address if host is None else host, headers)
+
+
+async def exchange(stream: trio.SocketStream, method: str, target: str, host: str, headers: dict[str, str]) -> Answer:
+    peer = h11.Connection(h11.CLIENT)
+    fields = [("Host", host), *((name.replace("_", "-"), value) for name, value in headers.items())]
+    await stream.send_all(peer.send(h11.Request(method=method, target=target, headers=fields)) or b"")
+    await stream.send_all(peer.send(h11.EndOfMessage()) or b"")
+    head, body = None, b""
+    while True:
+        match peer.next_event():
+            case h11.NEED_DATA:
+                peer.receive_data(await stream.receive_some(65536))
+            case h11.Response() as head:
+                pass
+            case h11.Data(data=data):
+                body += bytes(data)
+            case h11.EndOfMessage():
+                assert head is not None
+                fields = {name.decode(): value.decode() for name, value in head.headers}
+                return Answer(head.status_code, fields, body)
+
+
+@asynccontextmanager
+async def open_admin(**settings: Any) -> AsyncIterator[Admin]:
+    """`settings` are those of [admin]."""
+    config = Config(listeners=(), routes=(), pools={}, admin=AdminConfig(**settings))
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{sock.getsockname()[1]}"
+    admin = Admin(FakeControl(config), address, Log.memory())
+    app = make_app(admin.control, address, log=admin.log)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_admin, sock, app, log=admin.log))
+        yield admin
+        nursery.cancel_scope.cancel()
+    assert sock.fileno() == -1

@@ -1,0 +1,93 @@
+"""Cells: who writes where, what is summed, and what happens when there is no room."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from trioproxy.board import CACHE_LINE_CELLS, OVERFLOW_CELLS, Board, Layout
+
+
+def test_a_series_keeps_its_column():
+    layout = Layout()
+    first = layout.intern("requests", ("a",))
+    assert layout.intern("requests", ("b",)) == first + 1
+    assert layout.intern("requests", ("a",)) == first
+
+
+def test_a_wide_series_takes_consecutive_columns():
+    layout = Layout()
+    first = layout.intern("seconds", (), 5)
+    assert layout.intern("other", ()) == first + 5
+
+
+def test_the_same_labels_of_another_metric_are_another_series():
+    layout = Layout()
+    assert layout.intern("requests", ("a",)) != layout.intern("bytes", ("a",))
+
+
+@pytest.mark.parametrize("width", [0, -1, OVERFLOW_CELLS + 1])
+def test_a_series_of_impossible_width_is_refused(width):
+    with pytest.raises(ValueError, match="cells"):
+        Layout().intern("seconds", (), width)
+
+
+def test_a_series_without_room_gets_the_overflow_and_is_counted_once():
+    layout = Layout(columns=OVERFLOW_CELLS + 2)
+    assert layout.intern("a", ()) == OVERFLOW_CELLS
+    assert layout.intern("wide", (), 2) == 0
+    assert layout.intern("wide", (), 2) == 0
+    assert layout.refused == 1
+    assert layout.intern("b", ()) == OVERFLOW_CELLS + 1
+    assert [series.name for series in layout.series] == ["a", "b"]
+
+
+def test_the_overflow_takes_the_widest_series():
+    board = Board(Layout(columns=OVERFLOW_CELLS))
+    column = board.layout.intern("wide", (), OVERFLOW_CELLS)
+    board.rows[0].cells[column + OVERFLOW_CELLS - 1] += 1
+    assert board.layout.refused == 1
+
+
+def test_a_reader_sums_a_column_over_the_rows():
+    board = Board(Layout(), rows=3)
+    column = board.layout.intern("requests", ())
+    for value, row in enumerate(board.rows, start=1):
+        row.cells[column] = value
+    assert board.sum(column) == 6
+    assert board.snapshot()[column] == 6
+
+
+def test_a_snapshot_of_one_row_is_that_row():
+    board = Board(Layout())
+    column = board.layout.intern("requests", ())
+    board.rows[0].cells[column] -= 5
+    snapshot = board.snapshot()
+    assert snapshot[column] == -5
+    assert len(snapshot) == board.layout.used
+
+
+def test_rows_start_on_cache_lines_of_their_own():
+    board = Board(Layout(columns=OVERFLOW_CELLS + 1), rows=2)
+    assert len(board.rows[0].cells) % CACHE_LINE_CELLS == 0
+    board.rows[0].cells[-1] = 7
+    assert board.rows[1].cells[0] == 0
+
+
+def test_a_cell_holds_64_bits():
+    board = Board(Layout())
+    board.rows[0].cells[0] = 2**63 - 1
+    with pytest.raises(ValueError):
+        board.rows[0].cells[0] += 1
+
+
+def test_untouched_columns_cost_no_memory():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    board = Board(Layout(columns=1 << 24))  # 128 MiB of address space
+    board.rows[0].cells[1 << 23] += 1
+    assert resident() - before < 16 * 1024 * 1024

@@ -1,0 +1,40 @@
+"""Writes docs/reference/metrics.md from the table of metrics.
+
+What a metric means stands in `table`; a test holds that the page is current.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trioproxy.metrics.table import ALL_METRICS, Kind, Metric
+
+_START: Final = """# Metrics
+
+<!-- Written by `python -m trioproxy.metrics > docs/reference/metrics.md`; the text is in trioproxy/metrics/. -->
+
+Served at `/metrics` of the admin address as Prometheus text, or as OpenMetrics where the scraper asks for it. Besides
+these there are `process_*` and `python_info` of prometheus-client.
+
+- Label values come from the configuration or from closed sets, never from what peers send. Where there is no route,
+  pool or upstream, the value is `none`. The sets `by`, `phase` and `reason` are explained in [logs.md](logs.md).
+- Figures of tunnels (bytes, frames, messages) are live while the tunnel is open, and exact when it has ended.
+- Series that are known beforehand exist at 0 from the start, so that `rate()` and `increase()` see their first event.
+- An answer is kept for half a second: who scrapes more often sees the same figures again.
+- There is room for about 130,000 numbers. Should they ever not suffice, `trioproxy_series_dropped_total` says how many
+  series are missing.
+- Histograms hold seconds. A value that equals a bound is within that bucket.
+"""
+
+
+def reference_page() -> str:
+    """The whole page, as Markdown."""
+    return _START + "".join(map(_section, ALL_METRICS))
+
+
+def _section(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+    text = f"\n## `{metric.name}`\n\n{metric.kind.value.capitalize()}. Labels: {labels}.\n\n{metric.help}\n"
+    if metric.kind is Kind.HISTOGRAM:
+        text += f"\nBuckets (s): {', '.join(f'{bound:g}' for bound in metric.buckets.bounds)}. {metric.buckets.why}\n"
+    return text
