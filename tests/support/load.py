@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,9 +11,11 @@ import trio
 from support.frames import BINARY, CLOSE, close_payload, frame, open_websocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from support.frames import WebSocket
+
+    Opener = Callable[[Iterable[int]], Awaitable[list["LoadTunnel"]]]
 
 ZERO_MASK = b"\0\0\0\0"  # masked by the rules, and cheap for both ends
 CONNECTING_AT_ONCE = 64
@@ -52,19 +55,28 @@ class LoadTunnel:
         await self.end.http.stream.aclose()
 
 
-async def open_tunnels(address: str, numbers: Iterable[int]) -> list[LoadTunnel]:
-    """All of them open at once, ordered by number; `CONNECTING_AT_ONCE` handshakes are under way at a time."""
-    tunnels: list[LoadTunnel] = []
+@asynccontextmanager
+async def load_on(address: str) -> AsyncIterator[Opener]:
+    """Gives `await open(numbers)`; what is still open when the block ends is dropped without a Close."""
+    opened: list[LoadTunnel] = []
     limit = trio.CapacityLimiter(CONNECTING_AT_ONCE)
 
     async def open_one(number: int) -> None:
         async with limit:
-            tunnels.append(LoadTunnel(number, await open_websocket(address)))
+            opened.append(LoadTunnel(number, await open_websocket(address)))
 
-    async with trio.open_nursery() as nursery:
-        for number in numbers:
-            nursery.start_soon(open_one, number)
-    return sorted(tunnels, key=lambda tunnel: tunnel.number)
+    async def open_all(numbers: Iterable[int]) -> list[LoadTunnel]:
+        before = len(opened)
+        async with trio.open_nursery() as nursery:
+            for number in numbers:
+                nursery.start_soon(open_one, number)
+        return sorted(opened[before:], key=lambda tunnel: tunnel.number)
+
+    try:
+        yield open_all
+    finally:
+        for tunnel in opened:
+            await trio.aclose_forcefully(tunnel.end.http.stream)
 
 
 async def each(tunnels: Iterable[LoadTunnel], act: Callable[[LoadTunnel], object]) -> None:
