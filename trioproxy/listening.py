@@ -64,8 +64,7 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening."""
-        if self.sock.fileno() >= 0:
-            transport.close_listener(self.sock)
+        transport.close_listener(self.sock, self.config.address)
 
     def _accepted(self, connections: trio.Nursery, sock: socket.socket, peer: Any) -> None:
         context = self.context

@@ -8,7 +8,7 @@ Signals are `lifecycle`'s business, one connection is `connection`'s. Drain is s
 from __future__ import annotations
 
 import random
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,13 @@ import trio
 from trioproxy import metrics as m
 from trioproxy import transport
 from trioproxy.admin import make_app, serve_admin
+from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.dialing import IdleConnections
-from trioproxy.errors import Reason
+from trioproxy.errors import Phase, Reason
 from trioproxy.housekeeping import keep_house
-from trioproxy.listening import Listener
+from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.meter import declare_tunnel_series
@@ -36,13 +37,14 @@ from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from trioproxy.config import Config, ListenerConfig
     from trioproxy.relay import Relay
 
 DESCRIPTORS_PER_CONNECTION = 2  # the client's and the upstream's
-RESERVED_DESCRIPTORS = 64  # for listeners, log, admin, probes
+# For listeners, log and probes; for clients above the limit whose 503 is on its way; for the admin's connections.
+RESERVED_DESCRIPTORS = 64 + MOST_REJECTIONS + ADMIN_CONNECTIONS
 ADMIN = "admin"  # the admin address's name in logs
 
 
@@ -57,28 +59,49 @@ async def serve(
 
     Listeners are bound first (ListenError where one cannot be), the first probe round follows, and when the body begins
     the proxy accepts. Leaving the body ends everything at once: `await proxy.drain()` before that does it politely.
-    Without `log` it is silent. `inherited` are sockets of socket activation by name.
+    Without `log` it is silent. `inherited` are sockets of socket activation by name, which it owns from here on. What
+    the body raises comes out as it is.
     """
     log = log or Log.null()
-    with _bind_all(config, inherited or {}) as bound:
-        async with trio.open_nursery() as services:
-            context = _assemble(config, log, open_relay(services))
-            proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
-            pools = list(context.pools.values())
-            if bound.admin is not None:
-                proxy.admin_address = transport.format_address(bound.admin)
-                app = make_app(proxy.status, proxy.admin_address, log=log)
-                await services.start(partial(serve_admin, bound.admin, app, log=log))
-                log.info("listening", listener=ADMIN, address=proxy.admin_address)
-            await services.start(partial(run_resolver, pools, log=log))
-            await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
-            services.start_soon(keep_house, context)
-            await services.start(proxy.hold_connections)
-            yield proxy
-            await proxy.end_connections()
-            services.cancel_scope.cancel()
-        for idle in context.idle.values():
-            idle.close()
+    failure: BaseException | None = None
+    with ExitStack() as last:
+        bound = _bind_all(config, inherited or {}, last)
+        try:
+            async with trio.open_nursery() as services:
+                context = _assemble(config, log, open_relay(services, partial(_report_bug, log)))
+                for idle in context.idle.values():
+                    last.callback(idle.close)
+                proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
+                await _start(services, proxy, bound.admin)
+                yield proxy
+                await proxy.end_connections()
+                services.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # The nursery wraps even a lone failure; what the body raised, for one, is to come out as it is.
+            if len(group.exceptions) > 1:
+                raise
+            failure = group.exceptions[0]
+    if failure is not None:
+        raise failure
+
+
+async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.socket]) -> None:
+    """Start what runs beside the connections, and accept when the first probe round is over."""
+    context, log = proxy.context, proxy.context.log
+    pools = list(context.pools.values())
+    for sock in admin:
+        address = transport.format_address(sock)
+        try:
+            app = make_app(proxy.status, address, log=log)
+        except (OSError, ValueError) as error:
+            raise transport.ListenError(f"listener {ADMIN}: cannot use the token: {error}") from error
+        await services.start(partial(serve_admin, sock, app, log=log))
+        proxy.admin_address = proxy.admin_address or address
+        log.info("listening", listener=ADMIN, address=address)
+    await services.start(partial(run_resolver, pools, log=log))
+    await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
+    services.start_soon(keep_house, context)
+    await services.start(proxy.hold_connections)
 
 
 @attrs.define(eq=False)
@@ -116,11 +139,13 @@ class Proxy:
             await self._over.wait()
 
     async def _listen(self, connections: trio.Nursery) -> None:
-        with self._listening:
-            async with trio.open_nursery() as listening:
-                for listener in self.listeners:
-                    listening.start_soon(listener.serve, connections)
-        self._not_listening.set()
+        try:
+            with self._listening:
+                async with trio.open_nursery() as listening:
+                    for listener in self.listeners:
+                        listening.start_soon(listener.serve, connections)
+        finally:
+            self._not_listening.set()
 
     async def drain(self) -> None:
         """Take no new work, let the old end: politely for `[server.drain] timeout` seconds, then by force.
@@ -162,6 +187,9 @@ class Proxy:
         self.context.log.warning("cut", tunnels=len(self.context.tunnels), connections=self.context.connections)
         for opened in self.context.tunnels.values():
             opened.tunnel.cut()
+            # The engine may not come to it any more: its task is cancelled, too.
+            transport.abort(opened.tunnel.client)
+            transport.abort(opened.tunnel.upstream)
         if self._connections is not None:
             self._connections.cancel_scope.cancel()
 
@@ -169,26 +197,26 @@ class Proxy:
 @attrs.frozen
 class _Bound:
     listeners: list[tuple[ListenerConfig, socket.socket]]
-    admin: socket.socket | None
+    admin: list[socket.socket]
 
 
-@contextmanager
-def _bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]]) -> Iterator[_Bound]:
-    """All listening sockets, or none and a ListenError that names the listener."""
-    with ExitStack() as stack:
+def _bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]], last: ExitStack) -> _Bound:
+    """All listening sockets, or a ListenError that names the listener. `last` closes them, and all inherited ones."""
+    for sockets in inherited.values():
+        for sock in sockets:
+            last.callback(sock.close)
 
-        def bind(name: str, address: str) -> list[socket.socket]:
-            try:
-                sockets = transport.bind(address, inherited=inherited)
-            except transport.ListenError as error:
-                raise transport.ListenError(f"listener {name}: {error}") from error
-            for sock in sockets:
-                stack.callback(transport.close_listener, sock)
-            return sockets
+    def bind(name: str, address: str) -> list[socket.socket]:
+        try:
+            sockets = transport.bind(address, inherited=inherited)
+        except transport.ListenError as error:
+            raise transport.ListenError(f"listener {name}: {error}") from error
+        for sock in sockets:
+            last.callback(transport.close_listener, sock, address)
+        return sockets
 
-        listeners = [(each, sock) for each in config.listeners for sock in bind(each.name, each.address)]
-        admin = bind(ADMIN, config.admin.address)[0] if config.admin.address else None
-        yield _Bound(listeners, admin)
+    listeners = [(each, sock) for each in config.listeners for sock in bind(each.name, each.address)]
+    return _Bound(listeners, bind(ADMIN, config.admin.address) if config.admin.address else [])
 
 
 def _assemble(config: Config, log: Log, relay: Relay) -> Context:
@@ -220,10 +248,16 @@ def _assemble(config: Config, log: Log, relay: Relay) -> Context:
     return context
 
 
+def _report_bug(log: Log, error: Exception) -> None:
+    """What the relay says of a bug that ended one tunnel."""
+    log.error("internal_error", phase=Phase.TUNNEL, exc_info=error)
+
+
 def _affordable(wanted: int, log: Log) -> int:
     """`limits.max_connections`, or as many as this process has descriptors for (setrlimit(2)), with a warning."""
     limit = transport.raise_descriptor_limit()
-    affordable = max(1, (limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION)
+    reserved = min(RESERVED_DESCRIPTORS, limit // 2)
+    affordable = max(1, (limit - reserved) // DESCRIPTORS_PER_CONNECTION)
     if wanted > affordable:
         log.warning("few_descriptors", limit=limit, max_connections=affordable, wanted=wanted)
     return min(wanted, affordable)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import resource
+import select
 import socket
 import stat
 import struct
@@ -105,8 +106,8 @@ def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list
 
     `inherited` are the sockets of socket activation by name. The caller owns the result. Raises ListenError.
     """
-    address = parse_address(text)
     try:
+        address = parse_address(text)
         match address.kind:
             case "fd":
                 return _adopt(address.name, inherited)
@@ -116,6 +117,8 @@ def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list
                 return _bind_tcp(address)
     except OSError as error:
         raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from error
+    except ValueError as error:  # no address, or no name that could be looked up
+        raise ListenError(f"cannot listen on {text}: {error}") from error
 
 
 def _bind_tcp(address: Address) -> list[socket.socket]:
@@ -159,7 +162,7 @@ def _bind_unix(path: str) -> socket.socket:
         # As nginx: access is governed by the folder's permissions.
         os.chmod(path, 0o666)  # noqa: PTH101, S103 (a socket, not a file)
         sock.listen(BACKLOG)
-    except OSError:
+    except (OSError, ValueError):
         sock.close()
         raise
     return sock
@@ -170,7 +173,8 @@ def _remove_stale_socket(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 (the path may be a socket)
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Not to wait where the living one's queue is full: it is no stale one then.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             if probe.connect_ex(path) == errno.ECONNREFUSED:
                 os.unlink(path)  # noqa: PTH108
 
@@ -180,17 +184,19 @@ def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[
         have = ", ".join(sorted(inherited)) or "none"
         raise ListenError(f"cannot listen on fd:{name}: no socket of that name was passed (passed: {have})")
     for sock in inherited[name]:
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ListenError(f"cannot listen on fd:{name}: not a listening stream socket")
         sock.setblocking(False)
     return list(inherited[name])
 
 
-def close_listener(sock: socket.socket) -> None:
-    """Close a listening socket; a Unix socket's file goes with it."""
-    name = sock.getsockname() if sock.family == socket.AF_UNIX else ""
-    sock.close()
-    if name:
+def close_listener(sock: socket.socket, text: str) -> None:
+    """Close what `bind` made of `text`; a Unix socket's file goes with it, unless it was handed over. Idempotent."""
+    address = parse_address(text)
+    if sock.fileno() >= 0 and address.kind == "unix":
         with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
+            os.unlink(address.path)  # noqa: PTH108
+    sock.close()
 
 
 async def accept_connections(
@@ -208,10 +214,13 @@ async def accept_connections(
             await trio.lowlevel.wait_readable(sock)
             if not _accept_batch(sock, handle, on_error):
                 await trio.sleep(ACCEPT_PAUSE)
-    finally:
+    except trio.Cancelled:
         # Closing a listening socket resets what waits in its queue: those clients have connected, so they are served.
-        while _accept_batch(sock, handle, on_error, all_of_it=True):
-            pass
+        # The bound is for clients that keep coming as fast as they are accepted.
+        for _ in range(BACKLOG // ACCEPT_BATCH):
+            if not _accept_batch(sock, handle, on_error, all_of_it=True):
+                break
+        raise
 
 
 def _accept_batch(
@@ -278,12 +287,23 @@ async def _connect(family: int, sockaddr: Any) -> socket.socket:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         else:
             await trio.lowlevel.checkpoint()
+        if not code and family != socket.AF_UNIX and _is_self_connected(sock, sockaddr):
+            code = errno.ECONNREFUSED
         if code:
             raise OSError(code, os.strerror(code))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _is_self_connected(sock: socket.socket, sockaddr: Any) -> bool:
+    """Whether the kernel took the very port that was dialled as ours, where nobody listens on it.
+
+    TCP then connects to itself (RFC 9293 §3.5, simultaneous open), and an upstream on loopback that is down looks up.
+    """
+    name = sock.getsockname()
+    return bool(name[1] == sockaddr[1] and name == sock.getpeername())
 
 
 _CONNECT_REASONS = {
@@ -321,14 +341,10 @@ def is_quiet(stream: trio.SocketStream) -> bool:
     descriptor = stream.socket.fileno()
     if descriptor < 0:
         return False
-    with socket.socket(fileno=os.dup(descriptor)) as peek:
-        try:
-            peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+    # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
+    look = select.poll()
+    look.register(descriptor, select.POLLIN)
+    return not look.poll(0)
 
 
 async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
