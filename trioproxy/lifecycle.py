@@ -9,12 +9,16 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from trioproxy import systemd
 from trioproxy.server import serve
+from trioproxy.transport import ListenError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from trioproxy.config import Config
     from trioproxy.logs import Log
     from trioproxy.server import Proxy
@@ -25,31 +29,61 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 async def run_until_stopped(config: Config, log: Log) -> int:
     """Serve until SIGTERM or SIGINT and drain; a second one cuts. Returns the exit status.
 
-    Raises ListenError where a listener cannot be bound. Signals count from the first moment on, also while starting.
+    Raises ListenError where a listener cannot be bound. Signals count from the first moment on, also while starting:
+    one that comes before there is anything to drain ends the start.
     """
-    status = 0
+    # By default it would end the process; a log rotation at the first or last moment is no reason for that.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    run = _Run(config, log)
     with trio.open_signal_receiver(*STOP, signal.SIGHUP) as signals:
-        async with serve(config, log=log, inherited=systemd.inherited_sockets(os.environ)) as proxy:
-            systemd.notify("READY=1", os.environ)
-            async with trio.open_nursery() as nursery:
-                stopping = False
-                async for number in signals:
-                    if number == signal.SIGHUP:
-                        _reopen(log)
-                    elif not stopping:
-                        stopping = True
-                        systemd.notify("STOPPING=1", os.environ)
-                        nursery.start_soon(_drain, proxy, nursery.cancel_scope)
-                    else:
-                        status = 1
-                        proxy.cut()
-                        nursery.cancel_scope.cancel()
-    return status
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.hear, signals)
+            await run.serve()
+            nursery.cancel_scope.cancel()
+    if run.failure is not None:
+        raise run.failure
+    return run.status
 
 
-async def _drain(proxy: Proxy, until: trio.CancelScope) -> None:
-    await proxy.drain()
-    until.cancel()
+@attrs.define(eq=False)
+class _Run:
+    """One run of the proxy: `hear` sets, `serve` follows."""
+
+    config: Config
+    log: Log
+    status: int = 0
+    failure: ListenError | None = None  # a value, as a nursery would wrap it
+    _proxy: Proxy | None = None  # once it is accepting
+    _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    async def serve(self) -> None:
+        """Start, wait for the first signal to stop, drain."""
+        inherited = systemd.inherited_sockets(os.environ)
+        try:
+            with self._scope:
+                async with serve(self.config, log=self.log, inherited=inherited) as self._proxy:
+                    systemd.notify("READY=1\nSTATUS=accepting", os.environ)
+                    await self._stopping.wait()
+                    await self._proxy.drain()
+        except ListenError as error:
+            self.failure = error
+
+    async def hear(self, signals: AsyncIterator[int]) -> None:
+        """Act on signals until cancelled."""
+        async for number in signals:
+            if number == signal.SIGHUP:
+                _reopen(self.log)
+            elif not self._stopping.is_set():
+                self._stopping.set()
+                systemd.notify("STOPPING=1\nSTATUS=draining", os.environ)
+                if self._proxy is None:
+                    self._scope.cancel()
+            else:
+                self.status = 1
+                if self._proxy is not None:
+                    self._proxy.cut()
+                self._scope.cancel()
 
 
 def _reopen(log: Log) -> None:

@@ -33,7 +33,7 @@ class Status:
     context: Context
     listeners: Sequence[Listener]
     accepting: bool = False
-    _started: float = attrs.field(factory=time.time, init=False)
+    _started: float = attrs.field(factory=time.monotonic, init=False)
 
     @property
     def config(self) -> Config:
@@ -58,7 +58,7 @@ class Status:
         return {
             "version": __version__,
             "state": self._state(),
-            "uptime_seconds": round(time.time() - self._started, 3),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
             "workers": self.config.server.workers,
             "connections": self.context.connections,
             "tunnels": len(self.context.tunnels),

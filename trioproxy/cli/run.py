@@ -21,7 +21,7 @@ def run(path: str) -> int:
     log = Log.open(config.log)
     try:
         return trio.run(run_until_stopped, config, log)
-    except* ListenError as errors:
-        raise click.ClickException(str(errors.exceptions[0])) from None
+    except ListenError as error:
+        raise click.ClickException(str(error)) from None
     finally:
         log.close()
