@@ -87,7 +87,7 @@ def close_code(tunnel: TunnelCounts, by: Source) -> int | None:
             return tunnel.to_upstream.close_code
         case Source.UPSTREAM:
             return tunnel.to_client.close_code
-        case Source.PROXY:
+        case _:
             return tunnel.sent_code
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import struct
 from contextlib import aclosing
@@ -11,7 +13,7 @@ import trio
 from support.admin import exchange, open_admin
 from support.descriptors import open_descriptors
 
-from trioproxy.admin.serve import MAX_CONNECTIONS
+from trioproxy.admin.serve import MAX_CONNECTIONS, SEND_SECONDS
 from trioproxy.metrics import REQUESTS
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
@@ -147,3 +149,30 @@ async def test_all_descriptors_are_given_back():
 async def test_connections_that_wait_when_it_ends_are_closed():
     async with open_admin() as admin, aclosing(await admin.dial()) as stream:
         await stream.send_all(b"GET / HT")
+
+
+async def test_a_client_that_never_reads_is_given_up(autojump_clock):
+    async with open_admin() as admin:
+        admin.control.document = {"x": "y" * 20_000_000}
+        stalled = await admin.dial()
+        await stalled.send_all(f"GET /api/status HTTP/1.1\r\nHost: {admin.address}\r\n\r\n".encode())
+        before = open_descriptors()
+        await trio.sleep(SEND_SECONDS + 1)
+        assert open_descriptors() == before - 1
+        await stalled.aclose()
+
+
+async def test_a_shortage_of_descriptors_is_logged_and_passes():
+    async with open_admin() as admin:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        host, port = admin.address.split(":")
+        with socket.create_connection((host, int(port))):  # waits in the queue: this task has not let go yet
+            lowest_free = os.dup(0)
+            os.close(lowest_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+            try:
+                await trio.testing.wait_all_tasks_blocked()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert admin.log.events[0]["event"] == "admin_accept_failed"
+        assert (await admin.get("/healthz")).status == 200

@@ -58,6 +58,7 @@ def test_tunnels_of_one_upstream_add_up(metrics):
 
 def test_reserved_opcodes_count_as_other(metrics, meter):
     tunnel = FakeTunnel()
+    tunnel.to_upstream.bytes = 10
     tunnel.to_upstream.frames[3], tunnel.to_upstream.frames[15] = 2, 3
     meter.publish(tunnel)
     assert metrics.value(FRAMES, (*UP, "other")) == 5

@@ -6,7 +6,7 @@ It reads what its `Control` offers and knows nothing of the proxy's inside; serv
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
 from starlette.applications import Starlette
@@ -148,9 +148,8 @@ class _Errors:
     log: Log
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):  # it is: that is what this handles
-            raise error
-        return _error(request, error.status_code, error.detail, error.headers)
+        refusal = cast("HTTPException", error)  # what Starlette was told to bring here
+        return _error(request, refusal.status_code, refusal.detail, refusal.headers)
 
     async def failed(self, request: Request, error: Exception) -> Response:
         self.log.error("admin_failed", path=request.url.path, exc_info=error)

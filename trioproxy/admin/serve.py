@@ -127,11 +127,7 @@ class _Server:
         if len(self._open) >= MAX_CONNECTIONS:
             sock.close()
             return
-        try:
-            connection = _Connection(as_stream(sock))
-        except OSError:  # gone already
-            sock.close()
-            return
+        connection = _Connection(as_stream(sock))
         self._open.add(connection)
         self._nursery.start_soon(self._serve, connection)
 

@@ -23,7 +23,7 @@ from trioproxy.metrics.table import ALL_METRICS, Kind, Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trioproxy.metrics.registry import Metrics, Sample
+    from trioproxy.metrics.registry import Metrics, Reading, Sample
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -54,13 +54,12 @@ class Exposition:
             kept = self._kept.get(content_type)
             now = trio.current_time()
             if kept is None or now - kept.taken >= KEPT_SECONDS:
-                samples = self.metrics.samples()
-                body = await trio.to_thread.run_sync(self._encode, samples, content_type)
+                body = await trio.to_thread.run_sync(self._encode, self.metrics.read(), content_type)
                 kept = self._kept[content_type] = _Answer(body, now)
         return kept.body, content_type
 
-    def _encode(self, samples: Sequence[Sample], content_type: str) -> bytes:
-        collector = _Collector(samples, self._process)
+    def _encode(self, reading: Reading, content_type: str) -> bytes:
+        collector = _Collector(reading.samples(), self._process)
         encode = openmetrics.generate_latest if content_type == OPENMETRICS else generate_latest
         return encode(collector)
 

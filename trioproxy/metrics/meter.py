@@ -49,14 +49,13 @@ class TunnelMeter:
 
     def _direction(self, name: str, counts: DirectionCounts, published: _Published) -> None:
         inc, labels = self.metrics.inc, (self.pool, self.upstream, name)
-        if new := counts.bytes - published.bytes:
+        if new := counts.bytes - published.bytes:  # frames and messages are made of bytes
             published.bytes += new
             inc(BYTES, labels, new)
-        if new := counts.messages - published.messages:
-            published.messages += new
-            inc(MESSAGES, labels, new)
-        frames = tuple(counts.frames)
-        if frames != published.frames:
+            if new := counts.messages - published.messages:
+                published.messages += new
+                inc(MESSAGES, labels, new)
+            frames = tuple(counts.frames)
             for opcode, new in _differences(frames, published.frames):
                 inc(FRAMES, (*labels, opcode), new)
             published.frames = frames

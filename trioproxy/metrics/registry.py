@@ -6,12 +6,12 @@ What can be counted is `table`'s; nothing here knows how Prometheus wants it wri
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
 
-from trioproxy.board import Board, Layout
+from trioproxy.board import Board, Layout, Series
 from trioproxy.metrics.exposition import Exposition
 from trioproxy.metrics.table import ALL_METRICS, SERIES_DROPPED, Kind, Metric
 
@@ -27,6 +27,26 @@ class Sample:
     labels: Labels
     cells: tuple[int, ...]
     value: float | None = None
+
+
+@attrs.frozen(eq=False)
+class Reading:
+    """Everything as it stood at one moment, copied; what is slow about it can be done in a thread."""
+
+    cells: Sequence[int]
+    series: Sequence[Series]
+    computed: Mapping[tuple[Metric, Labels], float]
+    metrics: Mapping[str, Metric]
+
+    def samples(self) -> list[Sample]:
+        """One sample a series; what a source computed stands for the cells of its series."""
+        found = [Sample(metric, labels, (), value) for (metric, labels), value in self.computed.items()]
+        for series in self.series:
+            metric = self.metrics[series.name]
+            if (metric, series.labels) not in self.computed:
+                cells = tuple(self.cells[series.column : series.column + series.width])
+                found.append(Sample(metric, series.labels, cells))
+        return found
 
 
 class Metrics:
@@ -110,17 +130,13 @@ class Metrics:
         """The answer to a scrape with this Accept header, and its content type; at most half a second old."""
         return await self._exposition.answer(accept)
 
-    def samples(self) -> list[Sample]:
+    def read(self) -> Reading:
         """Everything as it stands now. This is the part of a scrape that holds the loop."""
         for refresh in self._refreshers:
             refresh()
         computed = {(metric, labels): value for source in self._sources for metric, labels, value in source()}
-        cells = self.board.snapshot()
-        counted = [
-            Sample(
-                self._metrics[series.name], series.labels, tuple(cells[series.column : series.column + series.width])
-            )
-            for series in self.board.layout.series
-        ]
-        given = [Sample(metric, labels, (), value) for (metric, labels), value in computed.items()]
-        return [sample for sample in counted if (sample.metric, sample.labels) not in computed] + given
+        return Reading(self.board.snapshot(), self.board.layout.series.copy(), computed, self._metrics)
+
+    def samples(self) -> list[Sample]:
+        """What a scrape would find now."""
+        return self.read().samples()
