@@ -1,0 +1,634 @@
+"""Sockets as the kernel makes them: binding, adopting, accepting, dialling, and the ends of connections."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import stat
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from support.serving import descriptors, no_descriptors_left
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from trioproxy import transport
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.transport import (
+    ACCEPT_BATCH,
+    ACCEPT_PAUSE,
+    DISCARD_BYTES,
+    DISCARD_SECONDS,
+    Address,
+    ListenError,
+    abort,
+    accept_connections,
+    as_stream,
+    bind,
+    client_name,
+    close_gently,
+    close_listener,
+    dial,
+    format_address,
+    is_quiet,
+    parse_address,
+    raise_descriptor_limit,
+    translated,
+)
+
+V4 = socket.AF_INET
+
+
+def have_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as sock:
+        return sock.connect_ex(("::1", 9)) not in {errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EAFNOSUPPORT}
+
+
+needs_ipv6 = pytest.mark.skipif(not have_ipv6(), reason="needs IPv6 on loopback")
+
+
+@contextmanager
+def bound(text, inherited=None):
+    """The sockets of an address, closed as a listener closes them."""
+    socks = bind(text, inherited=inherited or {})
+    try:
+        yield socks
+    finally:
+        for sock in socks:
+            close_listener(sock, text)
+
+
+@contextmanager
+def listening(backlog=100):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(backlog)
+        yield sock
+
+
+@contextmanager
+def silent():
+    """An address that answers no connect: a listener whose queue is full, so that the kernel drops what else comes."""
+    with listening(0) as sock:
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(sock.getsockname())
+            fillers.append(filler)
+        yield V4, sock.getsockname()
+        for filler in fillers:
+            filler.close()
+
+
+def closed_port() -> tuple[int, tuple[str, int]]:
+    with listening() as sock:
+        return V4, sock.getsockname()
+
+
+async def stream_pair():
+    """Both ends of a TCP connection, as streams."""
+    with listening() as sock:
+        near = as_stream(socket.create_connection(sock.getsockname()))
+        far, _ = sock.accept()
+    return near, as_stream(far)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", Address("tcp", host="127.0.0.1", port=80)),
+        ("[::]:8080", Address("tcp", host="::", port=8080)),
+        ("localhost:0", Address("tcp", host="localhost", port=0)),
+        ("unix:/run/a:b", Address("unix", path="/run/a:b")),
+        ("fd:web", Address("fd", name="web")),
+    ],
+)
+def test_an_address_is_read_by_its_form(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "80", "a", "a:", "a:b", "a:65536", "a:-1", "a:٣"])
+def test_what_is_no_address_is_refused_by_name(text):
+    with pytest.raises(ValueError, match="expected host:port"):
+        parse_address(text)
+    with pytest.raises(ListenError, match=f"cannot listen on {text}: expected host:port"):
+        bind(text, inherited={})
+
+
+@pytest.mark.parametrize(
+    ("family", "sockaddr", "name"),
+    [
+        (V4, ("10.0.0.1", 5), "10.0.0.1"),
+        (socket.AF_INET6, ("::1", 5, 0, 0), "::1"),
+        (socket.AF_INET6, ("::ffff:10.0.0.1", 5, 0, 0), "10.0.0.1"),
+        (socket.AF_UNIX, "", "unix"),
+    ],
+)
+def test_a_client_is_named_by_its_address_alone(family, sockaddr, name):
+    assert client_name(family, sockaddr) == name
+
+
+# Binding
+
+
+def test_port_0_becomes_a_real_one():
+    with bound("127.0.0.1:0") as (sock,):
+        host, _, port = format_address(sock).rpartition(":")
+        assert host == "127.0.0.1" and int(port) > 0
+        assert not sock.getblocking() and not sock.get_inheritable()
+        socket.create_connection(sock.getsockname()).close()
+
+
+def test_localhost_listens_on_every_address_it_has():
+    with bound("localhost:0") as socks:
+        expected = {info[0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+        assert {sock.family for sock in socks} <= expected
+        for sock in socks:
+            socket.create_connection(sock.getsockname()[:2]).close()
+
+
+@needs_ipv6
+def test_ipv6_leaves_the_same_port_of_ipv4_free():
+    with bound("[::]:0") as (six,):
+        port = six.getsockname()[1]
+        assert format_address(six) == f"[::]:{port}"
+        with bound(f"0.0.0.0:{port}") as (four,), socket.create_connection(("127.0.0.1", port)):
+            four.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                six.accept()
+
+
+def test_a_port_in_use_is_named_with_the_reason():
+    with bound("127.0.0.1:0") as (sock,):
+        address = format_address(sock)
+        with pytest.raises(ListenError) as caught:
+            bind(address, inherited={})
+    assert str(caught.value) == f"cannot listen on {address}: Address already in use"
+
+
+def test_an_address_of_another_machine_is_named_with_the_reason():
+    with pytest.raises(ListenError, match=r"^cannot listen on 192\.0\.2\.1:0: Cannot assign requested address$"):
+        bind("192.0.2.1:0", inherited={})
+
+
+def test_a_name_nobody_can_look_up_is_a_listen_error():
+    with pytest.raises(ListenError, match=r"^cannot listen on a{64}\.test:80: "):
+        bind("a" * 64 + ".test:80", inherited={})
+
+
+@contextmanager
+def resolving(*addresses):
+    """The system's resolver knows one answer."""
+    answer = [(V4, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+        yield
+
+
+def test_a_name_may_have_addresses_that_this_machine_has_not_as_long_as_it_has_one():
+    with resolving(("192.0.2.1", 0), ("127.0.0.1", 0)), bound("chat.internal:0") as (sock,):
+        assert sock.getsockname()[0] == "127.0.0.1"
+    with resolving(("192.0.2.1", 0)), pytest.raises(ListenError, match="chat.internal:0: Cannot assign requested"):
+        bind("chat.internal:0", inherited={})
+
+
+def test_a_name_of_which_one_address_is_taken_leaves_nothing_bound():
+    with listening() as taken:
+        before = descriptors()
+        with (
+            resolving(("127.0.0.1", 0), taken.getsockname(), ("192.0.2.1", 0)),
+            pytest.raises(ListenError, match=r"^cannot listen on chat\.internal:80: Address already in use$"),
+        ):
+            bind("chat.internal:80", inherited={})
+        assert descriptors() == before
+
+
+# Unix sockets
+
+
+def test_a_unix_socket_is_open_to_all_who_reach_its_folder_and_gone_with_its_listener(tmp_path):
+    path = tmp_path / "socket"
+    with bound(f"unix:{path}") as (sock,):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        assert format_address(sock) == f"unix:{path}"
+        close_listener(sock, f"unix:{path}")
+        assert not path.exists()
+        path.touch()  # somebody else's by now: closing once more leaves it alone
+    assert path.exists()
+
+
+def test_a_stale_unix_socket_is_replaced(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(path)
+        crashed.listen()
+    with bound(f"unix:{path}"), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+
+def test_a_living_unix_socket_is_refused_and_stays(tmp_path):
+    path = str(tmp_path / "socket")
+    with bound(f"unix:{path}") as (living,):
+        with pytest.raises(ListenError, match=r"socket: Address already in use$"):
+            bind(f"unix:{path}", inherited={})
+        living.accept()[0].close()  # the look
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+
+
+def test_a_living_unix_socket_with_a_full_queue_is_refused_at_once(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as filler:
+        living.bind(path)
+        living.listen(0)
+        filler.connect(path)
+        with pytest.raises(ListenError, match="Address already in use"):
+            bind(f"unix:{path}", inherited={})
+        assert Path(path).exists()
+
+
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(ListenError, match="Address already in use"):
+        bind(f"unix:{path}", inherited={})
+    assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize("path", ["missing/socket", "x" * 200])
+def test_a_path_where_no_unix_socket_can_be_is_named_and_leaks_nothing(tmp_path, path):
+    before = descriptors()
+    with pytest.raises(ListenError, match=r"cannot listen on unix:.*: (No such file|AF_UNIX path too long)"):
+        bind(f"unix:{tmp_path}/{path}", inherited={})
+    assert descriptors() == before
+
+
+# Sockets handed over
+
+
+def test_a_handed_over_socket_is_taken_by_its_name():
+    with listening() as passed, bound("fd:web", {"web": [passed]}) as socks:
+        assert socks == [passed]
+        assert not passed.getblocking()
+
+
+def test_a_name_that_was_not_handed_over_is_told_with_those_that_were():
+    told = r"fd:web: no socket of that name was passed \(passed: api, unknown\)"
+    with listening() as passed, pytest.raises(ListenError, match=told):
+        bind("fd:web", inherited={"unknown": [passed], "api": [passed]})
+    with pytest.raises(ListenError, match=r"\(passed: none\)"):
+        bind("fd:web", inherited={})
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_handed_over_socket_that_does_not_listen_is_refused(kind):
+    with (
+        socket.socket(V4, kind) as passed,
+        pytest.raises(ListenError, match="fd:web: not a listening stream socket"),
+    ):
+        bind("fd:web", inherited={"web": [passed]})
+
+
+def test_the_file_of_a_handed_over_unix_socket_stays(tmp_path):
+    path = tmp_path / "systemd's"
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(path))
+        passed.listen()
+        with bound("fd:web", {"web": [passed]}):
+            pass
+        assert passed.fileno() < 0 and path.exists()
+
+
+# Accepting
+
+
+@attrs.define(eq=False)
+class Accepting:
+    """An accept loop's two callbacks, and what they heard."""
+
+    socks: list = attrs.field(factory=list)
+    errors: list = attrs.field(factory=list)
+    times: list = attrs.field(factory=list)
+    first: trio.Event = attrs.field(factory=trio.Event)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def handle(self, sock, _peer):
+        assert not sock.getblocking()
+        self.socks.append(sock)
+        self.first.set()
+
+    def on_error(self, error):
+        self.errors.append(error.errno)
+        self.times.append(trio.current_time())
+
+    async def run(self, sock):
+        with self.scope:
+            await accept_connections(sock, self.handle, self.on_error)
+
+    def close(self):
+        for sock in self.socks:
+            sock.close()
+
+
+async def test_what_is_queued_when_a_listener_is_cancelled_is_accepted():
+    count = 3 * ACCEPT_BATCH + 5
+    with listening(count) as sock, closing(Accepting()) as accepting:
+        sock.setblocking(False)
+        clients = [socket.create_connection(sock.getsockname()) for _ in range(count)]
+        accepting.scope.cancel()
+        await accepting.run(sock)
+        assert len(accepting.socks) == count
+        for client in clients:
+            client.close()
+
+
+async def test_without_descriptors_accepting_pauses_and_recovers(autojump_clock):
+    with listening() as sock, closing(Accepting()) as accepting, socket.create_connection(sock.getsockname()):
+        sock.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            with no_descriptors_left() as restore:
+                nursery.start_soon(accepting.run, sock)
+                await trio.sleep(10.5 * ACCEPT_PAUSE)
+                assert accepting.errors == [errno.EMFILE] * 11
+                assert accepting.times[1] - accepting.times[0] == pytest.approx(ACCEPT_PAUSE)
+                restore()
+                await accepting.first.wait()
+            accepting.scope.cancel()
+        assert len(accepting.errors) == 11
+
+
+@attrs.define(eq=False)
+class ScriptedListener:
+    """A listening socket whose accepts fail as the test says; it is always readable."""
+
+    failures: list
+    ends: tuple = attrs.field(factory=socket.socketpair)
+
+    def __attrs_post_init__(self):
+        self.ends[0].send(b"x")
+
+    def fileno(self):
+        return self.ends[1].fileno()
+
+    def accept(self):
+        if self.failures:
+            raise OSError(self.failures.pop(0), "scripted")
+        return self.ends[0].dup(), ""
+
+    def close(self):
+        for end in self.ends:
+            end.close()
+
+
+async def test_a_connection_that_failed_before_it_was_accepted_concerns_no_other():
+    with closing(ScriptedListener([errno.ECONNABORTED, errno.ENETDOWN])) as sock, closing(Accepting()) as accepting:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accepting.run, sock)
+            await accepting.first.wait()
+            sock.failures = [errno.EMFILE] * 1000
+            accepting.scope.cancel()
+        assert accepting.errors[:2] == [errno.ECONNABORTED, errno.ENETDOWN]
+
+
+async def test_an_accept_error_nobody_foresaw_is_raised():
+    with closing(ScriptedListener([errno.EBADF])) as sock, closing(Accepting()) as accepting:
+        with pytest.raises(OSError, match="scripted"):
+            await accepting.run(sock)
+        assert accepting.errors == [errno.EBADF] and not accepting.socks
+
+
+async def test_clients_that_never_stop_coming_do_not_keep_a_listener_from_closing(monkeypatch):
+    monkeypatch.setattr(transport, "BACKLOG", 4 * ACCEPT_BATCH)
+    with closing(ScriptedListener([])) as sock, closing(Accepting()) as accepting:
+        accepting.scope.cancel()
+        await accepting.run(sock)
+        assert len(accepting.socks) == 4 * ACCEPT_BATCH
+
+
+# Dialling
+
+
+async def failed_dial(*addresses, seconds=3.0) -> ProxyError:
+    with pytest.raises(ProxyError) as caught:
+        await dial(addresses, seconds)
+    return caught.value
+
+
+async def test_addresses_are_tried_in_order():
+    with listening() as first, listening() as second:
+        async with await dial([(V4, first.getsockname()), (V4, second.getsockname())], 3) as stream:
+            assert stream.socket.getpeername() == first.getsockname()
+        async with await dial([closed_port(), (V4, second.getsockname())], 3) as stream:
+            assert stream.socket.getpeername() == second.getsockname()
+
+
+async def test_a_silent_address_leaves_time_for_the_next(autojump_clock):
+    with silent() as never, listening() as sock:
+        start = trio.current_time()
+        async with await dial([never, never, (V4, sock.getsockname())], 3) as stream:
+            assert stream.socket.getpeername() == sock.getsockname()
+        assert trio.current_time() - start == pytest.approx(2)
+
+
+async def test_all_addresses_together_take_no_longer_than_the_timeout(autojump_clock):
+    with silent() as never:
+        start = trio.current_time()
+        failure = await failed_dial(never, closed_port(), never, seconds=3)
+        assert trio.current_time() - start == pytest.approx(3)
+    assert failure.reason is Reason.TIMEOUT and failure.retryable and failure.status == 503
+    assert f"{never[1][0]}:{never[1][1]}" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (None, Reason.REFUSED),
+        ((socket.AF_UNIX, "/no/such/socket"), Reason.REFUSED),
+        ((V4, ("255.255.255.255", 9)), Reason.UNREACHABLE),
+    ],
+)
+async def test_a_failed_connect_is_the_upstreams_and_may_be_tried_elsewhere(address, reason):
+    before = descriptors()
+    failure = await failed_dial(address or closed_port())
+    assert (failure.source, failure.phase, failure.reason) == (Source.UPSTREAM, Phase.CONNECT, reason)
+    assert failure.retryable and failure.status == 503
+    assert descriptors() == before
+
+
+async def test_an_upstream_without_an_address_yet_is_unreachable():
+    failure = await failed_dial()
+    assert failure.reason is Reason.UNREACHABLE and failure.retryable
+
+
+async def test_a_full_unix_socket_fails_at_once(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as filler:
+        full.bind(path)
+        full.listen(0)
+        filler.connect(path)
+        failure = await failed_dial((socket.AF_UNIX, path), seconds=1000)
+    assert failure.reason is Reason.UNREACHABLE and path in failure.detail
+
+
+async def test_being_short_of_descriptors_is_our_own_fault():
+    with listening() as sock, no_descriptors_left():
+        failure = await failed_dial((V4, sock.getsockname()))
+    assert (failure.source, failure.reason) == (Source.PROXY, Reason.OVERLOADED)
+    assert not failure.retryable and failure.status == 503
+
+
+async def test_a_connection_to_itself_is_none():
+    """The kernel may pick the very port that is dialled; bound to it, a socket does the same every time."""
+    with socket.socket() as itself, listening() as sock, socket.create_connection(sock.getsockname()) as proper:
+        itself.bind(("127.0.0.1", 0))
+        itself.connect(itself.getsockname())
+        assert transport._is_self_connected(itself, itself.getsockname())
+        assert not transport._is_self_connected(proper, sock.getsockname())
+
+
+async def test_a_dialled_connection_does_not_delay_small_writes_and_is_kept_alive():
+    with listening() as sock:
+        async with await dial([(V4, sock.getsockname())], 3) as stream:
+            assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert not os.get_inheritable(stream.socket.fileno())
+
+
+async def test_a_cancelled_dial_leaves_no_descriptor(autojump_clock):
+    with silent() as never:
+        before = descriptors()
+        with trio.move_on_after(1) as scope:
+            await dial([never], 3)
+        assert scope.cancelled_caught
+        assert descriptors() == before
+
+
+# Ends of connections
+
+
+async def test_an_answer_is_readable_though_the_question_was_not_read():
+    near, far = await stream_pair()
+    await near.send_all(bytes(DISCARD_BYTES // 2))
+    async with trio.open_nursery() as nursery:
+        await far.send_all(b"answer")
+        nursery.start_soon(close_gently, far)
+        assert await near.receive_some() == b"answer"
+        assert await near.receive_some() == b""
+        await near.aclose()
+    assert far.socket.fileno() < 0
+
+
+async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_clock):
+    near, far = memory_stream_pair()
+    start = trio.current_time()
+    await close_gently(far)
+    assert trio.current_time() - start == pytest.approx(DISCARD_SECONDS)
+    assert await near.receive_some() == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await near.send_all(b"more")
+
+
+async def test_a_gentle_close_reads_only_so_much(autojump_clock):
+    near, far = memory_stream_pair()
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close_gently, far)
+        for _ in range(DISCARD_BYTES // 1024):
+            await near.send_all(bytes(1024))
+            await wait_all_tasks_blocked()
+        with pytest.raises(trio.BrokenResourceError):
+            await near.send_all(b"x")
+    assert trio.current_time() == start
+
+
+async def test_a_gentle_close_of_what_is_broken_or_closed_just_closes():
+    near, far = await stream_pair()
+    abort(near)
+    await near.aclose()
+    await close_gently(far)
+    assert far.socket.fileno() < 0
+    await close_gently(far)
+
+
+async def test_a_cancelled_gentle_close_still_closes():
+    near, far = await stream_pair()
+    with trio.move_on_after(0) as scope:
+        await close_gently(far)
+    assert scope.cancelled_caught and far.socket.fileno() < 0
+    await near.aclose()
+
+
+async def test_an_aborted_connection_ends_with_a_reset():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    with pytest.raises(ProxyError) as caught, translated(Source.CLIENT, Phase.REQUEST):
+        await near.receive_some()
+    assert caught.value.reason is Reason.RESET
+    await near.aclose()
+    abort(near)  # closed already
+    abort(memory_stream_pair()[0])  # no socket
+
+
+async def test_what_broke_a_connection_is_told_as_the_callers_failure():
+    near, far = await stream_pair()
+    await far.aclose()
+    await near.aclose()
+    with pytest.raises(ProxyError) as caught, translated(Source.UPSTREAM, Phase.RESPONSE, retryable=True):
+        await near.receive_some()
+    failure = caught.value
+    assert (failure.source, failure.phase, failure.reason) == (Source.UPSTREAM, Phase.RESPONSE, Reason.CLOSED)
+    assert failure.retryable and failure.status == 502
+
+
+# Idle connections
+
+
+async def test_an_idle_connection_is_quiet_until_something_comes():
+    near, far = await stream_pair()
+    async with near, far:
+        assert is_quiet(near)
+        await far.send_all(b"x")
+        assert not is_quiet(near)
+        assert await near.receive_some() == b"x"
+        assert is_quiet(near)
+        await far.send_eof()
+        assert not is_quiet(near)
+
+
+async def test_a_reset_or_closed_connection_is_not_quiet():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    assert not is_quiet(near)
+    await near.aclose()
+    assert not is_quiet(near)
+
+
+async def test_quiet_can_be_told_without_a_descriptor_to_spare():
+    near, far = await stream_pair()
+    async with near, far:
+        with no_descriptors_left():
+            assert is_quiet(near)
+
+
+# Limits
+
+
+def test_the_limit_of_descriptors_is_raised_to_the_hard_one():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        assert raise_descriptor_limit() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        assert raise_descriptor_limit() == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
