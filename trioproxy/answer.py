@@ -15,16 +15,14 @@ from trioproxy import metrics as m
 from trioproxy.client import ANSWER_SECONDS, READ_SIZE
 from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.rewriting import client_fields
 from trioproxy.transport import translated
-from trioproxy.wire.headers import end_to_end
-from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, EndOfMessage, ResponseHead, chunk, response_head
+from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.exchange import Exchange
     from trioproxy.wire.http1 import ResponseParser
-
-Event = ResponseHead | Data | EndOfMessage
 
 
 @attrs.define(eq=False)
@@ -32,7 +30,7 @@ class Answer:
     """The answer to one exchange, over one upstream connection.
 
     `patience` is how many seconds the upstream may be silent; while `waiting_for_client` is set its silence is the
-    client's, whose request body is not complete yet.
+    client's, whose request body is not complete yet. What the parser raises is told of in phase RESPONSE.
     """
 
     exchange: Exchange
@@ -41,6 +39,7 @@ class Answer:
     patience: float
     phase: Phase = Phase.RESPONSE
     waiting_for_client: bool = False
+    told: bool = attrs.field(default=False, init=False)  # an interim answer has gone to the client
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def progress(self) -> None:
@@ -54,17 +53,22 @@ class Answer:
     async def final_head(self) -> ResponseHead:
         """The final head (101 included), interim ones passed to the client before it. Raises ProxyError (502, 504)."""
         while True:
-            head = await self._next_event()
+            while (head := self.parser.next_event()) is None:
+                await self._receive()
             if not isinstance(head, ResponseHead):
                 raise self._error(Reason.INVALID, 502, "a body where a head was due")
             if not head.interim:
                 return head
-            # An interim answer belongs to the client that may understand it (RFC 9110 §15.2).
-            if self.exchange.head.version == b"1.1":
-                data = response_head(head.status, head.reason, end_to_end(head.headers))
-                # Shielded, as a part of a head must not be all that the client gets; the send ends by itself.
-                with trio.CancelScope(shield=True):
-                    await self.exchange.client.send(data, patience=ANSWER_SECONDS)
+            await self._pass_interim(head)
+
+    async def _pass_interim(self, head: ResponseHead) -> None:
+        # An interim answer belongs to the client that may understand it (RFC 9110 §15.2).
+        if self.exchange.head.version == b"1.1":
+            self.told = True
+            data = response_head(head.status, head.reason, client_fields(head, close=False))
+            # Shielded, as a part of a head must not be all that the client gets; the send ends by itself.
+            with trio.CancelScope(shield=True):
+                await self.exchange.client.send(data, patience=ANSWER_SECONDS)
 
     async def pass_on(self, head: ResponseHead) -> bool:
         """Send the answer that `head` begins to the client, whole; say whether the upstream connection can be kept.
@@ -74,59 +78,54 @@ class Answer:
         """
         client, request = self.exchange.client, self.exchange.head
         self.exchange.record.status = head.status
-        fields = end_to_end(head.headers)
-        chunked = head.body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE} and request.version == b"1.1"
-        if chunked:
-            fields.append(b"Transfer-Encoding", b"chunked")
+        unframed = head.body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}
+        chunked = unframed and request.version == b"1.1"
         if self.exchange.context.draining:
             client.reusable = False
-        if not client.reusable:
-            fields.append(b"Connection", b"close")
-        client.answering = True
+        fields = client_fields(head, close=not client.reusable)
+        if chunked:
+            fields.append(b"Transfer-Encoding", b"chunked")
         out = [response_head(head.status, head.reason, fields)]
-        while await self._collect(out, chunked=chunked):
-            await self._send(out)
-            out.clear()
+        more = self._collect(out, chunked=chunked)
+        client.answering = True
+        client.open_ended = unframed and not chunked
         await self._send(out)
+        while more:
+            await self._receive()
+            out.clear()
+            more = self._collect(out, chunked=chunked)
+            await self._send(out)
         return head.keep_alive and head.body is not BodyKind.UNTIL_CLOSE and not self.parser.take_rest()
 
-    async def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
-        """Wait for one event and take all that came with it; False when the answer is complete."""
-        event: Event | None = await self._next_event()
+    def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
+        """Take all that has come of the body; False when it is complete."""
         size = 0
-        more = True
-        while event is not None:
-            if isinstance(event, EndOfMessage):
-                more = False
-                if chunked:
-                    out.append(LAST_CHUNK)
-                break
-            if isinstance(event, Data):
-                size += len(event.data)
-                out.append(chunk(event.data) if chunked else event.data)
-            event = self.parser.next_event()
+        while isinstance(event := self.parser.next_event(), Data):
+            size += len(event.data)
+            out.append(chunk(event.data) if chunked else event.data)
         if size:
             upstream = self.connection.upstream
-            self.exchange.context.metrics.inc(m.HTTP_BYTES, (upstream.pool, upstream.address, TO_CLIENT), size)
-        return more
+            self.exchange.context.metrics.inc(m.HTTP_BYTES, (*upstream.labels, TO_CLIENT), size)
+        if event is not None and chunked:
+            out.append(LAST_CHUNK)
+        return event is None
 
     async def _send(self, parts: list[bytes]) -> None:
         if data := b"".join(parts):
             await self.exchange.client.send(data, patience=self.exchange.route.timeouts.response)
 
-    async def _next_event(self) -> Event:
-        while (event := self.parser.next_event()) is None:
-            fault = translated(Source.UPSTREAM, self.phase, retryable=not self.parser.started)
-            with trio.CancelScope(deadline=self._deadline()) as self._scope, fault:
-                data = await self.connection.stream.receive_some(READ_SIZE)
-            timed_out, self._scope = self._scope.cancelled_caught, None
-            if timed_out:
-                raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
-            if data:
-                self.parser.receive_data(bytes(data))
-            else:
-                self.parser.receive_eof()
-        return event
+    async def _receive(self) -> None:
+        """Feed the parser with one read, or the end. Raises ProxyError for a reset, and where nothing comes in time."""
+        fault = translated(Source.UPSTREAM, self.phase, retryable=not self.parser.started)
+        with trio.CancelScope(deadline=self._deadline()) as self._scope, fault:
+            data = await self.connection.stream.receive_some(READ_SIZE)
+        timed_out, self._scope = self._scope.cancelled_caught, None
+        if timed_out:
+            raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
+        if data:
+            self.parser.receive_data(bytes(data))
+        else:
+            self.parser.receive_eof()
 
     def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
         return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

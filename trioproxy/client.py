@@ -46,35 +46,52 @@ class Client:
     scheme: str = "http"
     reusable: bool = True  # whether another request may follow on this connection
     answering: bool = False  # a final head has gone out: no answer of ours can replace it any more
+    open_ended: bool = False  # nothing but the end of the connection ends the body of the answer under way
     ended: bool = False  # the client has sent FIN
     cut: bool = False  # nothing more can be told to it: close without ceremony
 
-    async def receive(self) -> bool:
+    def give_up(self) -> None:
+        """Nothing more can be told to this client, or read from it."""
+        self.reusable = False
+        self.cut = True
+
+    async def receive(self, phase: Phase) -> bool:
         """Feed the parser with one read; False once the client has sent FIN. Raises ProxyError for a reset."""
         if not self.ended:
-            with translated(Source.CLIENT, Phase.REQUEST):
-                data = await self.stream.receive_some(READ_SIZE)
+            try:
+                with translated(Source.CLIENT, phase):
+                    data = await self.stream.receive_some(READ_SIZE)
+            except ProxyError:
+                self.give_up()
+                raise
             if data:
                 self.parser.receive_data(bytes(data))
                 return True
             self.ended = True
         return False
 
-    async def next_event(self) -> Event | None:
+    async def next_event(self, phase: Phase) -> Event | None:
         """The next event, waiting for it as long as it takes; None at the client's FIN. Raises what the parser does."""
         while (event := self.parser.next_event()) is None:
-            if not await self.receive():
+            if not await self.receive(phase):
                 return None
         return event
 
     async def send(self, data: bytes, *, patience: float) -> None:
-        """Send, giving up where nothing moves for `patience` seconds; raises ProxyError."""
+        """Send, giving up on a client that has not taken `data` (one read's worth) in `patience` seconds.
+
+        Raises ProxyError; the client can then be told nothing more.
+        """
         try:
             with trio.fail_after(patience), translated(Source.CLIENT, Phase.RESPONSE):
                 await self.stream.send_all(data)
         except trio.TooSlowError:
-            detail = f"the client took nothing for {patience:g} s"
+            self.give_up()
+            detail = f"the client did not take {len(data)} bytes in {patience:g} s"
             raise ProxyError(Source.CLIENT, Phase.RESPONSE, Reason.STALLED, 408, detail) from None
+        except ProxyError:
+            self.give_up()
+            raise
 
     async def answer(self, status: int, *, head_only: bool = False) -> None:
         """Send a short answer of our own; with `Connection: close` unless another request may follow.

@@ -9,6 +9,7 @@ logged.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,13 +19,13 @@ from trioproxy.access_log import log_end
 from trioproxy.client import Client
 from trioproxy.counts import status_label
 from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
-from trioproxy.exchange import Exchange
+from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
 from trioproxy.transport import abort, close_gently
 from trioproxy.tunnels import count_ending, run_tunnel
 from trioproxy.upgrade import Upgraded, open_tunnel
-from trioproxy.wire.http1 import BodyKind, RequestHead, RequestParser
+from trioproxy.wire.http1 import RequestHead, RequestParser
 
 if TYPE_CHECKING:
     from trioproxy.config import ListenerConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Once a drain began, how long a connection without a request may still come up with one that was on its way.
 DRAIN_GRACE = 1.0
 NONE = "none"  # the label where there is no route, pool or upstream
+MAX_TEXT = 2048  # characters of what a head says that a record holds: it lives as long as its tunnel
 
 
 async def handle_connection(
@@ -46,7 +48,7 @@ async def handle_connection(
         upgraded = await _serve_requests(context, stream, listener, address, trusted=trusted)
         if upgraded is not None:
             await run_tunnel(context, upgraded)
-    except Exception:
+    except Exception:  # a bug
         context.log.exception("internal_error", client=address, listener=listener.name)
         count_ending(context, Ending(Source.PROXY, Phase.HEAD, Reason.INTERNAL))
     finally:
@@ -62,7 +64,7 @@ async def _serve_requests(
     client = Client(stream, parser, address, listener, trusted)
     patience = context.config.timeouts.head
     while client.reusable:
-        client.answering = False
+        client.answering = client.open_ended = False
         record = Record(id=context.next_id(), client=address, listener=listener.name)
         head = await _next_head(context, client, record, patience)
         if head is None:
@@ -88,43 +90,53 @@ async def _next_head(context: Context, client: Client, record: Record, patience:
         await _answer_failure(client, failure, record)
         _finish(context, record)
         return None
+    except trio.Cancelled:
+        count_ending(context, Ending(Source.PROXY, Phase.HEAD, Reason.CUT))
+        raise
     record.head_s = trio.current_time() - started
     return head
 
 
 async def _first_byte(context: Context, client: Client, patience: float) -> bool:
-    """Wait for a request to begin; False, with the ending counted, where none does. A drain cuts the wait short."""
-    if client.parser.head_started or client.parser.buffered:
-        return True
+    """Wait for a request to begin; False, with the ending counted, where none does. A drain cuts the wait short.
+
+    Raises ProxyError for more empty lines than a request may have before it (RFC 9112 §2.2).
+    """
     if context.draining:
         patience = min(patience, DRAIN_GRACE)
     by, reason = Source.PROXY, Reason.IDLE
     with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
         context.waiting.add(scope)
         try:
-            if await client.receive():
+            while not client.parser.head_started:
+                client.parser.next_event()  # takes empty lines away
+                if not await client.receive(Phase.HEAD):
+                    by, reason = Source.CLIENT, Reason.DONE
+                    break
+            else:
                 return True
-            by, reason = Source.CLIENT, Reason.DONE
         except ProxyError as failure:
+            if not client.cut:
+                raise
             by, reason = failure.source, failure.reason
         finally:
             context.waiting.discard(scope)
     if scope.cancelled_caught and context.draining:
         reason = Reason.DRAINING
-    client.cut = True  # there is no answer on its way that a close could overtake
+    client.give_up()  # there is no answer on its way that a close could overtake
     count_ending(context, Ending(by, Phase.HEAD, reason))
     return False
 
 
 async def _read_head(context: Context, client: Client) -> RequestHead:
     with trio.move_on_after(context.config.timeouts.head) as scope:
-        event = await client.next_event()
+        event = await client.next_event(Phase.HEAD)
     if scope.cancelled_caught:
         detail = f"the head did not end within {context.config.timeouts.head:g} s"
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
     if not isinstance(event, RequestHead):
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
-    if event.body is BodyKind.NONE and not event.upgrade:
+    if not event.upgrade and not has_body(event):
         client.parser.next_event()  # its end came with it
     return event
 
@@ -134,21 +146,20 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
     started = trio.current_time()
     _describe(record, head)
     upgraded: Upgraded | None = None
+    # A client of 1.0 gets one answer, and what stands behind an upgrade is never a request (CVE-2026-2833).
+    client.reusable = head.keep_alive and head.version == b"1.1" and not head.upgrade and not context.draining
     try:
-        exchange = _route(context, client, head, record)
-        if head.upgrade:
-            upgraded = await open_tunnel(exchange)
-        elif head.target == b"*":
-            await _answer_options(client, head, record)
-        else:
-            await forward_request(exchange)
-        record.ending = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
+        upgraded = await _answer(context, client, head, record)
     except ProxyError as failure:
-        if head.body is not BodyKind.NONE or (failure.source is Source.CLIENT and failure.phase is not Phase.ROUTE):
+        if has_body(head) or context.draining:
             client.reusable = False
         await _answer_failure(client, failure, record, head_only=head.method == b"HEAD")
-    except trio.Cancelled:
-        record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.CUT)
+    except BaseException as error:
+        # Cancelled, which leaves a nursery in a group, or a bug.
+        if not isinstance(error, Exception):
+            record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.CUT)
+        if client.open_ended:
+            abort(client.stream)
         raise
     finally:
         record.duration_s = trio.current_time() - started
@@ -157,13 +168,32 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
     return upgraded
 
 
+async def _answer(context: Context, client: Client, head: RequestHead, record: Record) -> Upgraded | None:
+    """Answer the request, or make it a tunnel; how that ended is in the record. Raises ProxyError."""
+    if head.target == b"*":
+        await _answer_options(client, head, record)
+        return None
+    exchange = _route(context, client, head, record)
+    if head.upgrade:
+        upgraded = await open_tunnel(exchange)
+        record.ending = Ending(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED)  # unless it is a tunnel now
+        return upgraded
+    await forward_request(exchange)
+    record.ending = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
+    return None
+
+
 def _describe(record: Record, head: RequestHead) -> None:
     record.kind = "websocket" if head.upgrade else "http"
-    record.method = head.method.decode("latin-1")
-    record.path = head.target.partition(b"?")[0].decode("latin-1")
-    record.host = head.host.decode("latin-1")
-    record.user_agent = (head.headers.get(b"User-Agent") or b"").decode("latin-1")
-    record.origin = (head.headers.get(b"Origin") or b"").decode("latin-1")
+    record.method = head.method.decode("ascii")
+    record.path = _text(head.target.partition(b"?")[0])
+    record.host = _text(head.host)
+    record.user_agent = _text(head.headers.get(b"User-Agent", b""))
+    record.origin = _text(head.headers.get(b"Origin", b""))
+
+
+def _text(value: bytes) -> str:
+    return value[:MAX_TEXT].decode("latin-1")
 
 
 def _route(context: Context, client: Client, head: RequestHead, record: Record) -> Exchange:
@@ -176,10 +206,11 @@ def _route(context: Context, client: Client, head: RequestHead, record: Record) 
 
 async def _answer_options(client: Client, head: RequestHead, record: Record) -> None:
     """`OPTIONS *` asks the proxy itself (RFC 9110 §9.3.7)."""
-    if head.body is not BodyKind.NONE or not head.keep_alive or head.version == b"1.0":
+    if has_body(head):
         client.reusable = False
+    await client.answer(204)
     record.status = 204
-    await client.answer(record.status)
+    record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.DONE)
 
 
 async def _answer_failure(client: Client, failure: ProxyError, record: Record, *, head_only: bool = False) -> None:
@@ -189,29 +220,24 @@ async def _answer_failure(client: Client, failure: ProxyError, record: Record, *
         # A part of an answer has gone out. FIN inside a counted or chunked body shows as incomplete; where only the end
         # of the connection would end the body, a reset has to show it (RFC 9112 §8).
         client.reusable = False
-        client.cut = True
-        abort(client.stream)
-        return
-    if failure.source is Source.CLIENT and failure.reason is Reason.RESET:
-        client.reusable = False
-        client.cut = True
-        return
-    record.status = failure.status
-    try:
-        await client.answer(failure.status, head_only=head_only)
-    except ProxyError:
-        client.reusable = False
-        client.cut = True
+        if client.open_ended or client.cut:
+            client.give_up()
+            abort(client.stream)
+    elif not client.cut:
+        record.status = failure.status
+        with contextlib.suppress(ProxyError):  # gone before it could be told
+            await client.answer(failure.status, head_only=head_only)
 
 
 def _finish(context: Context, record: Record) -> None:
-    """Count and log a request that is over."""
-    if record.ending is None:
+    """Count and log a request that is over; one without an ending met a bug, which `handle_connection` counts."""
+    if record.ending is not None:
+        count_ending(context, record.ending)
+    else:
         record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.INTERNAL)
     route, pool = record.route or NONE, record.pool or NONE
     kind = record.kind or "http"
     context.metrics.inc(m.REQUESTS, (route, pool, kind, status_label(record.status)))
     if kind == "http" and record.pool:
         context.metrics.observe(m.REQUEST_DURATION, (route, pool), record.duration_s)
-    count_ending(context, record.ending)
     log_end(context.log, record)

@@ -12,6 +12,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.errors import ProxyError, Reason
+from trioproxy.health import UpstreamState
 from trioproxy.transport import dial, is_quiet
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class IdleConnections:
         idle.append((trio.current_time(), stream))
 
     def sweep(self) -> None:
-        """Close what has been idle for too long, or has ended; called every second."""
+        """Close what has been idle for too long, has ended, or leads to what is up no more; called every second."""
         oldest = trio.current_time() - self.seconds
         for upstream, idle in list(self._idle.items()):
             for entry in list(idle):
-                if entry[0] <= oldest or not upstream.eligible or not is_quiet(entry[1]):
+                if entry[0] <= oldest or upstream.state is not UpstreamState.UP or not is_quiet(entry[1]):
                     idle.remove(entry)
                     entry[1].socket.close()
             if not idle:
@@ -112,12 +113,11 @@ class Attempts:
     record: Record
     connect_timeout: float
     _tried: list[Upstream] = attrs.field(factory=list, init=False)
-    _failure: ProxyError | None = attrs.field(default=None, init=False)
 
     async def connect(self) -> UpstreamConnection:
         """A fresh connection to the next upstream, moving on where one cannot be reached and `retry_on` allows it.
 
-        Raises ProxyError: the last failure where upstreams were tried, NO_UPSTREAM where none is eligible.
+        Raises ProxyError: the last upstream's failure, or NO_UPSTREAM where none is eligible.
         """
         return await self._open(idle=None, repeatable=False)
 
@@ -138,11 +138,10 @@ class Attempts:
     def another(self, failure: ProxyError, reason: str) -> bool:
         """Whether `failure` may be answered by trying another upstream, `reason` being one of `retry_on`.
 
-        Counts the retry. With no other eligible upstream left, the failure itself is what `connect` raises.
+        Counts the retry, so the caller has to go on with `connect`, before anything else can happen.
         """
         if not failure.retryable or not self.can_try_another(reason):
             return False
-        self._failure = failure
         self.context.metrics.inc(m.RETRIES, (self.pool.name, reason))
         return True
 
@@ -164,10 +163,7 @@ class Attempts:
                 raise
 
     def _pick(self) -> Lease:
-        try:
-            lease = self.pool.lease(self._tried)
-        except ProxyError as none_left:
-            raise self._failure or none_left from None
+        lease = self.pool.lease(self._tried)
         self._tried.append(lease.upstream)
         self.record.attempts = len(self._tried)
         return lease

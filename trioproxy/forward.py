@@ -16,7 +16,8 @@ from trioproxy.answer import Answer
 from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, EndOfMessage, ResponseParser, chunk
+from trioproxy.exchange import has_body
+from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # Methods whose request may reach a second upstream when the first one closed without an answer (RFC 9110 §9.2.1).
 REPEATABLE = frozenset({b"GET", b"HEAD"})
 # Methods that may be sent again when a *kept* connection turned out to be closed (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
-IDEMPOTENT = REPEATABLE | {b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND", b"TRACE"}
+IDEMPOTENT = REPEATABLE | {b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND"}
 
 
 async def forward_request(exchange: Exchange) -> None:
@@ -34,16 +35,17 @@ async def forward_request(exchange: Exchange) -> None:
     Raises ProxyError; whether an answer of ours can still be sent then is told by `exchange.client.answering`.
     """
     head, client = exchange.head, exchange.client
-    if head.version == b"1.0" or not head.keep_alive:
-        client.reusable = False
     _check_length(exchange, head.content_length or 0)
-    bodiless = head.body is BodyKind.NONE or head.content_length == 0
+    bodiless = not has_body(head)
     idempotent = bodiless and head.method in IDEMPOTENT
     repeatable = bodiless and head.method in REPEATABLE
     context = exchange.context
     attempts = Attempts(context, exchange.pool, exchange.record, exchange.route.timeouts.connect)
     idle = context.idle[exchange.pool.name]
-    connection = await attempts.connect_or_reuse(idle, repeatable=idempotent)
+    if head.version == b"1.1":
+        connection = await attempts.connect_or_reuse(idle, repeatable=idempotent)
+    else:
+        connection = await attempts.connect()
     while True:
         try:
             retry_5xx = repeatable and attempts.can_try_another("5xx")
@@ -52,7 +54,8 @@ async def forward_request(exchange: Exchange) -> None:
         except ProxyError as failure:
             if client.answering:
                 raise
-            if connection.reused and idempotent and failure.retryable:
+            stale = connection.reused and failure.reason is not Reason.REFUSED
+            if stale and idempotent and failure.retryable:
                 attempts.forgive(connection.upstream)
             elif not (repeatable and attempts.another(failure, _retry_reason(failure))):
                 raise
@@ -96,7 +99,7 @@ class _Attempt:
 
     async def run(self) -> bool:
         """Serve; say whether the upstream connection can be kept. Raises ProxyError."""
-        if self.exchange.head.body is BodyKind.NONE:
+        if not has_body(self.exchange.head):
             self.received = self.uploaded = True
             await self._send_upstream(self._head())
             return await self._pass_answer()
@@ -124,7 +127,7 @@ class _Attempt:
         head = await self.answer.final_head()
         if head.status == 101:  # noqa: PLR2004 (Switching Protocols)
             raise self._upstream_error(Reason.INVALID, 502, "101 to a request that is no upgrade")
-        if self.retry_5xx and head.status >= 500:  # noqa: PLR2004 (server errors)
+        if self.retry_5xx and not self.answer.told and head.status >= 500:  # noqa: PLR2004 (server errors)
             raise self._upstream_error(Reason.REFUSED, 502, f"answered {head.status}", retryable=True)
         if not self.received:
             # An early answer: what the client still sends is not worth waiting for (RFC 9112 §9.6).
@@ -135,54 +138,59 @@ class _Attempt:
         return reusable and self.uploaded and self.exchange.head.version == b"1.1"
 
     async def _upload(self, scope: trio.CancelScope) -> None:
-        """Stream the request to the upstream; a failure of the client's ends the exchange."""
+        """Stream the request to the upstream; a failure of the client's ends the exchange.
+
+        Where the answer has begun already it goes on: a client may well stop sending because of it (RFC 9112 §9.6).
+        """
         try:
             await self._send_upstream(self._head())
             while not self.received:
                 await self._send_upstream(await self._next_part())
             self.uploaded = True
         except ProxyError as failure:
-            if failure.source is Source.CLIENT:
+            client = self.exchange.client
+            if failure.source is Source.CLIENT and (client.cut or not client.answering):
                 self.client_failure = failure
                 scope.cancel()
+            self._wait_for_client(waiting=False)
 
     async def _next_part(self) -> bytes:
         """What has come of the body, framed for the upstream; waits for the client while nothing has."""
         client, patience = self.exchange.client, self.exchange.route.timeouts.response
-        self.answer.waiting_for_client = True
-        self.answer.progress()
+        self._wait_for_client(waiting=True)
         try:
             with trio.fail_after(patience):
-                event = await client.next_event()
+                event = await client.next_event(Phase.REQUEST)
         except trio.TooSlowError:
             detail = f"no byte of the request's body for {patience:g} s"
             raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.TIMEOUT, 408, detail) from None
         if event is None:
             detail = "ended inside the request's body"
             raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.CLOSED, 400, detail)
-        self.answer.waiting_for_client = False
-        self.answer.progress()
+        self._wait_for_client(waiting=False)
         chunked = self.exchange.head.body is BodyKind.CHUNKED
         parts: list[bytes] = []
         size = 0
-        while event is not None:
-            if isinstance(event, EndOfMessage):
-                self.received = True
-                if chunked:
-                    parts.append(LAST_CHUNK)
-                break
-            if isinstance(event, Data):
-                size += len(event.data)
-                parts.append(chunk(event.data) if chunked else event.data)
+        while isinstance(event, Data):
+            size += len(event.data)
+            parts.append(chunk(event.data) if chunked else event.data)
             event = client.parser.next_event()
+        if event is not None:
+            self.received = True
+            if chunked:
+                parts.append(LAST_CHUNK)
         self._count(size)
         return b"".join(parts)
+
+    def _wait_for_client(self, *, waiting: bool) -> None:
+        self.answer.waiting_for_client = waiting
+        self.answer.progress()
 
     def _count(self, size: int) -> None:
         upstream = self.connection.upstream
         self.octets += size
         _check_length(self.exchange, self.octets)
-        self.exchange.context.metrics.inc(m.HTTP_BYTES, (upstream.pool, upstream.address, TO_UPSTREAM), size)
+        self.exchange.context.metrics.inc(m.HTTP_BYTES, (*upstream.labels, TO_UPSTREAM), size)
 
     async def _send_upstream(self, data: bytes) -> None:
         """Send; an upstream that has gone is found out by reading: it may have answered before it closed."""

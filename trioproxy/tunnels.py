@@ -40,30 +40,34 @@ async def run_tunnel(context: Context, upgraded: Upgraded) -> None:
     """Relay until the tunnel ends, and with it lease and upstream's connection; the client's is the caller's."""
     record = upgraded.record
     opened = OpenTunnel(record, upgraded.tunnel, TunnelMeter(context.metrics, record.pool, record.upstream))
-    labels = (record.route, record.pool, record.upstream)
     started = trio.current_time()
-    context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
-    context.metrics.inc(m.TUNNELS, labels)
-    context.metrics.inc(m.TUNNELS_ACTIVE, labels)
-    context.tunnels[record.id] = opened
-    log_tunnel_open(context.log, record)
     ending = Ending(Source.PROXY, Phase.TUNNEL, Reason.CUT)  # unless the relay comes to say otherwise
-    if context.draining:
-        upgraded.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
     try:
+        _record_start(context, opened)
+        if context.draining:
+            upgraded.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
         ending = await context.relay.run(upgraded.tunnel)
     finally:
         upgraded.connection.close()
-        del context.tunnels[record.id]
-        context.metrics.inc(m.TUNNELS_ACTIVE, labels, -1)
         record.duration_s = trio.current_time() - started
         _record_end(context, opened, ending)
+
+
+def _record_start(context: Context, opened: OpenTunnel) -> None:
+    record = opened.record
+    context.tunnels[record.id] = opened
+    context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
+    context.metrics.inc(m.TUNNELS, (record.route, record.pool, record.upstream))
+    context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream))
+    log_tunnel_open(context.log, record)
 
 
 def _record_end(context: Context, opened: OpenTunnel, ending: Ending) -> None:
     opened.publish()
     record, tunnel = opened.record, opened.tunnel
     record.ending = ending
+    del context.tunnels[record.id]
+    context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream), -1)
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
     code = close_code_label(close_code(tunnel, ending.by))
     context.metrics.inc(m.CLOSES, (record.pool, record.upstream, ending.by, code))

@@ -19,9 +19,9 @@ from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
-from trioproxy.wire.headers import end_to_end
+from trioproxy.rewriting import client_fields
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
-from trioproxy.wire.websocket import check_request, check_response
+from trioproxy.wire.websocket import check_request, check_response, has_extensions
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
@@ -57,9 +57,8 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
             answer, head = await _ask(exchange, connection)
             if head.status == SWITCHING_PROTOCOLS:
                 check_response(head, exchange.head)
-                upgraded = await _accept(exchange, connection, answer, head)
                 _count(exchange, "accepted")
-                return upgraded
+                return await _accept(exchange, connection, answer, head)
             _count(exchange, "refused")
             await answer.pass_on(head)
         except ProxyError as failure:
@@ -101,6 +100,8 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
     started = trio.current_time()
     with trio.CancelScope(deadline=started + patience) as scope:
         upstream.handshakes.add(scope)
+        if upstream.state is UpstreamState.DOWN:  # since it was picked
+            scope.cancel()
         try:
             head = await _first_answer(exchange, connection, answer)
         finally:
@@ -108,9 +109,8 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
     if scope.cancelled_caught:
         down = upstream.state is UpstreamState.DOWN
         why = "went down before it answered" if down else f"no answer to the upgrade in {patience:g} s"
-        raise ProxyError(
-            Source.UPSTREAM, Phase.HANDSHAKE, Reason.TIMEOUT, 504, f"{upstream.address}: {why}", retryable=down
-        )
+        detail, retryable = f"{upstream.address}: {why}", down and not parser.started
+        raise ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.TIMEOUT, 504, detail, retryable=retryable)
     exchange.record.handshake_s = trio.current_time() - started
     exchange.context.metrics.observe(m.HANDSHAKE_DURATION, (exchange.pool.name,), exchange.record.handshake_s)
     # From here on it is an answer like any other, with the patience of one.
@@ -128,7 +128,7 @@ async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answ
 async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: Answer, head: ResponseHead) -> Upgraded:
     """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
     client, record, websocket = exchange.client, exchange.record, exchange.route.websocket
-    fields = end_to_end(head.headers)
+    fields = client_fields(head, close=False)
     for name, value in UPGRADE_FIELDS:
         fields.append(name, value)
     client.answering = True
@@ -139,7 +139,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
         client.stream,
         connection.stream,
         strict=websocket.strict,
-        extensions=fields.get(b"Sec-WebSocket-Extensions") is not None,
+        extensions=has_extensions(head),
         idle_timeout=exchange.route.timeouts.tunnel_idle,
         close_timeout=exchange.route.timeouts.close,
         early_to_upstream=client.parser.take_rest(),
