@@ -60,13 +60,13 @@ class Link:
         return link
 
     def give_back(self) -> None:
-        """Let go of the sockets, prepared for a reset where one is called for. Idempotent."""
+        """Let go of the sockets, prepared for a reset where one is called for. The last thing done with a link."""
         for port in (self.client, self.upstream):
-            if port.sink.reset and port.socket.fileno() >= 0:
+            if port.sink.reset:
                 with contextlib.suppress(OSError):
                     port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             port.socket.detach()
-            port.unsent = None
+            del port.link, port.peer  # no cycles: an ended tunnel is freed at once, not when the collector comes by
 
     def let_go(self, _: Any) -> trio.lowlevel.Abort:
         """Trio's abort function for the waiting task: being cancelled takes nothing back."""

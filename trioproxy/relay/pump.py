@@ -80,6 +80,7 @@ class Pump:
             return tunnel.ending
         finally:
             self._detach(link)
+            link.give_back()
 
     @property
     def registered(self) -> int:
@@ -227,17 +228,15 @@ class Pump:
 
     def _advance(self, link: Link) -> None:
         """Do what the tunnel decided: frames of ours that are due, FINs, watching the right events, the end."""
-        while True:
+        while not link.tunnel.over:
             self._pay(link.client)
             self._pay(link.upstream)
             if not link.tunnel.settle():
-                break
-            if link.tunnel.over:
-                self._detach(link)
-                link.wake()
+                self._watch(link.client)
+                self._watch(link.upstream)
                 return
-        self._watch(link.client)
-        self._watch(link.upstream)
+        self._detach(link)
+        link.wake()
 
     def _pay(self, port: Port) -> None:
         """Send what is due to this port's side besides the bytes of the other."""
@@ -299,7 +298,7 @@ class Pump:
             self._lot.unpark()
 
     def _detach(self, link: Link) -> None:
-        """Let go of both sockets at once. Idempotent."""
+        """Forget both sockets at once. Idempotent."""
         link.tunnel.wake = None
         for port in (link.client, link.upstream):
             if self._ports.get(port.fd) is port:
@@ -308,7 +307,6 @@ class Pump:
                 self.control_calls += 1
                 self._epoll.unregister(port.fd)
                 port.events = 0
-        link.give_back()
 
     async def _sweep(self) -> None:
         """Look at every tunnel's deadlines once in `SWEEP` seconds."""

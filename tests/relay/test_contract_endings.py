@@ -1,0 +1,392 @@
+"""How any engine ends a tunnel: Close frames on boundaries, FIN, RST, deadlines, and who is said to have ended it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.frames import BINARY, CLOSE, MASK, PING, PONG, TEXT, frame
+from support.tunnels import ENGINES, relayed, small_buffers, tcp_pair
+from wsproto.frame_protocol import FrameProtocol
+
+from trioproxy.errors import Reason
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+
+def frames_of(received, *, client):
+    """(opcode, payload) of all frames as wsproto reads them at that end; it raises where one is broken."""
+    decoder = FrameProtocol(client=client, extensions=[])
+    decoder.receive_bytes(received)
+    found = []
+    for part in decoder.received_frames():
+        if found and not found[-1][2]:
+            found[-1] = (found[-1][0], found[-1][1] + bytes(part.payload), part.frame_finished)
+        elif part.opcode == CLOSE:
+            found.append((CLOSE, part.payload[0], True))
+        else:
+            payload = part.payload.encode() if isinstance(part.payload, str) else bytes(part.payload)
+            found.append((int(part.opcode), payload, part.frame_finished))
+    assert all(finished for _, _, finished in found), "it ends inside a frame"
+    return [(opcode, payload) for opcode, payload, _ in found]
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_a_closing_handshake_is_done_by_who_said_close_first(engine, first):
+    async with relayed(engine) as rig:
+        ends = rig.client, rig.upstream
+        one, other = ends if first == "client" else reversed(ends)
+        sent = await one.send_close(4000)
+        assert await other.take(len(sent)) == sent
+        reply = await other.send_close(4000)
+        assert await one.take(len(reply)) == reply
+        rig.upstream.fin()
+        assert await rig.client.rest() == b""
+        rig.client.fin()
+        await rig.ending()
+        assert rig.summary() == (first, "close", "done")
+        assert rig.tunnel.to_client.close_code == rig.tunnel.to_upstream.close_code == 4000
+        assert rig.tunnel.sent_code is None
+
+
+async def test_simultaneous_closes_pass_each_other(engine):
+    async with relayed(engine) as rig:
+        up, down = await rig.client.send_close(1000), await rig.upstream.send_close(1001)
+        rig.upstream.fin()
+        assert await rig.client.rest() == down
+        rig.client.fin()
+        assert await rig.upstream.rest() == up
+        ending = await rig.ending()
+        assert (ending.phase, ending.reason) == ("close", "done")
+
+
+async def test_an_upstream_that_keeps_its_connection_after_the_handshake_is_not_waited_for(engine, autojump_clock):
+    async with relayed(engine, close_timeout=5) as rig:
+        await rig.client.send_close()
+        await rig.upstream.send_close()
+        start = trio.current_time()
+        await rig.ending()
+        assert 5 <= rig.ended_at - start <= 7
+        assert rig.summary() == ("client", "close", "done")
+
+
+async def test_a_close_without_an_answer_times_out(engine, autojump_clock):
+    async with relayed(engine, close_timeout=5) as rig:
+        sent = await rig.client.send_close()
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1011)]
+        assert await rig.upstream.rest() == sent
+        await rig.ending()
+        assert rig.summary() == ("upstream", "close", "timeout")
+
+
+async def test_what_follows_a_close_is_dropped(engine):
+    async with relayed(engine) as rig:
+        sent = rig.client.frame(CLOSE, b"\x03\xe8")
+        await rig.client.send(sent + rig.client.frame(TEXT, b"no more") + rig.client.frame(PING))
+        await rig.client.send(rig.client.frame(TEXT, b"no more"))
+        rig.client.fin()
+        assert await rig.upstream.rest() == sent
+        await rig.upstream.send_close()
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.tunnel.to_upstream.frames[TEXT] == 0
+        assert rig.summary() == ("client", "close", "done")
+
+
+# The polite close.
+
+
+async def test_an_idle_tunnel_gets_its_close_at_once_and_both_sides_see_a_proper_end(engine):
+    async with relayed(engine) as rig:
+        rig.tunnel.close(1012, Reason.DRAINING)
+        rig.tunnel.close(1001, Reason.IDLE)  # the first stands
+        assert await rig.client.take(4) == b"\x88\x02\x03\xf4"
+        await rig.upstream.send(rig.upstream.frame(TEXT, b"too late"))
+        reply = await rig.client.send_close(1012)
+        assert await rig.upstream.take(len(reply)) == reply
+        await rig.upstream.send_close(1012)
+        rig.upstream.fin()
+        assert await rig.client.rest() == b""
+        rig.client.fin()
+        await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "draining")
+        assert rig.tunnel.to_client.injected[CLOSE] == 1
+        assert rig.tunnel.to_upstream.injected == [0] * 16
+        assert rig.tunnel.sent_code == 1012
+        assert rig.tunnel.to_client.frames[TEXT] == 1
+
+
+async def test_a_close_asked_for_before_the_relay_runs_is_the_first_thing_sent(engine):
+    def close(tunnel):
+        tunnel.close(1001, Reason.DRAINING)
+
+    async with relayed(engine, before=close, early_to_client=b"\x81\x02hi") as rig:
+        await rig.client.send_close(1001)
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1001)]
+    rig.tunnel.close(1001, Reason.IDLE)  # over: without effect
+    rig.tunnel.cut()
+
+
+@given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=20), cut=st.integers(0, 2000), data=st.data())
+@settings(max_examples=40, deadline=None)
+async def test_an_injected_close_lands_on_a_boundary(engine, sizes, cut, data):
+    async with relayed(engine) as rig:
+        sent = b"".join(rig.upstream.frame(BINARY, bytes([i]) * size) for i, size in enumerate(sizes))
+        cut = min(cut, len(sent))
+        await rig.upstream.send(sent[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        rig.tunnel.close(1001, Reason.DRAINING)
+        rest = sent[cut:]
+        while rest:
+            size = data.draw(st.integers(1, 500))
+            await rig.upstream.send(rest[:size])
+            rest = rest[size:]
+        await rig.upstream.send_close()
+        rig.upstream.fin()
+        frames = frames_of(await rig.client.rest(), client=True)
+        assert frames.pop() == (CLOSE, 1001)
+        whole = [(BINARY, bytes([i]) * size) for i, size in enumerate(sizes)]
+        assert frames == whole[: len(frames)]
+        assert rig.tunnel.to_client.frames[BINARY] == len(sizes)
+
+
+async def test_a_client_that_just_goes_after_our_close_is_told_to_the_upstream(engine):
+    async with relayed(engine) as rig:
+        rig.tunnel.close(1001, Reason.DRAINING)
+        rig.client.fin()
+        assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "draining")
+        assert rig.tunnel.to_upstream.injected[CLOSE] == 1
+
+
+async def test_a_close_during_back_pressure_comes_behind_what_waits(engine):
+    async with relayed(engine, buffers=small_buffers) as rig:
+        sent = rig.upstream.frame(BINARY, bytes(1000)) * 3000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.upstream.send, sent)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            rig.tunnel.close(1001, Reason.DRAINING)
+            await rig.client.send_close(1001)
+            frames = frames_of(await rig.client.rest(), client=True)
+            nursery.cancel_scope.cancel()
+        assert frames.pop() == (CLOSE, 1001)
+        assert 0 < len(frames) < 3000
+        assert set(frames) == {(BINARY, bytes(1000))}
+
+
+async def test_a_close_that_finds_no_boundary_in_time_ends_in_a_reset(engine, autojump_clock):
+    async with relayed(engine, tcp_pair, close_timeout=5) as rig:
+        await rig.upstream.send(rig.upstream.frame(BINARY, bytes(1000))[:500])
+        assert len(await rig.client.take(500)) == 500
+        rig.tunnel.close(1001, Reason.DRAINING)
+        with pytest.raises(ConnectionResetError):
+            await rig.client.rest()
+        assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
+        await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "draining")
+
+
+# Sides that vanish.
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+async def test_an_upstream_gone_at_a_boundary_is_told_to_the_client(engine, how):
+    async with relayed(engine, tcp_pair) as rig:
+        data = rig.upstream.frame(TEXT, b"last")
+        await rig.upstream.send(data)
+        assert await rig.client.take(len(data)) == data
+        getattr(rig.upstream, how)()
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1011)]
+        rig.client.fin()
+        if how == "fin":
+            assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
+        await rig.ending()
+        assert rig.summary() == ("upstream", "tunnel", "closed" if how == "fin" else "reset")
+        assert rig.tunnel.to_client.injected[CLOSE] == 1
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+async def test_a_client_gone_at_a_boundary_is_told_to_the_upstream(engine, how):
+    async with relayed(engine, tcp_pair) as rig:
+        getattr(rig.client, how)()
+        assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.summary() == ("client", "tunnel", "closed" if how == "fin" else "reset")
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_a_side_gone_inside_a_frame_is_a_reset_for_the_other(engine, side, how):
+    async with relayed(engine, tcp_pair) as rig:
+        gone, left = (rig.client, rig.upstream) if side == "client" else (rig.upstream, rig.client)
+        part = gone.frame(BINARY, bytes(1000))[:700]
+        await gone.send(part)
+        assert await left.take(700) == part
+        getattr(gone, how)()
+        with pytest.raises(ConnectionResetError):
+            await left.rest()
+        await rig.ending()
+        assert rig.summary() == (side, "tunnel", "closed" if how == "fin" else "reset")
+
+
+async def test_a_client_that_says_close_and_resets_was_still_done(engine):
+    async with relayed(engine, tcp_pair) as rig:
+        await rig.upstream.send(rig.upstream.frame(TEXT, b"never read"))
+        sent = await rig.client.send_close()
+        assert await rig.upstream.take(len(sent)) == sent
+        rig.client.reset()
+        await rig.upstream.send_close()
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.summary() == ("client", "close", "done")
+
+
+async def test_an_upstream_that_ends_without_answering_a_close_is_to_blame(engine):
+    async with relayed(engine) as rig:
+        await rig.client.send_close()
+        rig.upstream.fin()
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1011)]
+        rig.client.fin()
+        await rig.ending()
+        assert rig.summary() == ("upstream", "close", "closed")
+
+
+async def test_a_vanished_side_that_leaves_the_other_waiting_ends_by_deadline(engine, autojump_clock):
+    async with relayed(engine, close_timeout=5) as rig:
+        rig.client.fin()
+        start = trio.current_time()
+        await rig.ending()
+        assert 5 <= rig.ended_at - start <= 7
+        assert rig.summary() == ("client", "tunnel", "closed")
+
+
+# Broken rules.
+
+SIDES = "client", "upstream"
+BREACHES = {
+    "unmasked": (frame(TEXT, b"x"), None),
+    "reserved bit": (frame(TEXT, b"x", mask=MASK, rsv=4), frame(TEXT, b"x", rsv=4)),
+    "reserved opcode": (frame(3, b"x", mask=MASK), frame(11, b"x")),
+    "masked": (None, frame(TEXT, b"x", mask=MASK)),
+    "fragmented control frame": (frame(PING, b"x", mask=MASK, fin=False), frame(CLOSE, fin=False)),
+    "long control frame": (frame(PING, bytes(126), mask=MASK), frame(PONG, bytes(126))),
+    "length not minimal": (b"\x82\xfe\0\x05" + MASK, b"\x82\x7f" + bytes(6) + b"\xff\xff"),
+    "top bit of the length": (b"\x82\xff\x80" + bytes(7) + MASK, b"\x82\x7f\x80" + bytes(7)),
+    "continuation of nothing": (frame(0, b"x", mask=MASK), frame(0, b"x")),
+    "message inside a message": (
+        frame(TEXT, b"x", mask=MASK, fin=False) + frame(TEXT, b"x", mask=MASK),
+        frame(TEXT, b"x", fin=False) + frame(BINARY, b"x"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("breach", "side"),
+    [(name, side) for name, sent in BREACHES.items() for side, bad in zip(SIDES, sent, strict=True) if bad],
+)
+@pytest.mark.parametrize("chunk", [1, 1000])
+async def test_a_broken_rule_closes_both_ways_with_1002(engine, breach, side, chunk):
+    from_client, from_upstream = BREACHES[breach]
+    bad = from_client if side == "client" else from_upstream
+    async with relayed(engine) as rig:
+        offender, other = (rig.client, rig.upstream) if side == "client" else (rig.upstream, rig.client)
+        good = offender.frame(TEXT, b"fine")
+        sent = good + bad
+        for i in range(0, len(sent), chunk):
+            await offender.send(sent[i : i + chunk])
+            await trio.testing.wait_all_tasks_blocked()
+        assert frames_of(await offender.rest(), client=side == "client") == [(CLOSE, 1002)]
+        other.fin()
+        offender.fin()
+        frames = (await other.rest())[len(good) :]
+        if breach.startswith("message inside"):
+            frames = frames[len(bad) // 2 :]
+        assert frames_of(frames, client=side == "upstream") == [(CLOSE, 1002)]
+        await rig.ending()
+        assert rig.summary() == (side, "tunnel", "protocol")
+        assert rig.tunnel.to_client.injected[CLOSE] == rig.tunnel.to_upstream.injected[CLOSE] == 1
+
+
+async def test_with_an_extension_reserved_bits_are_its_business(engine):
+    async with relayed(engine, extensions=True) as rig:
+        sent = rig.client.frame(TEXT, b"deflated", rsv=4)
+        await rig.client.send(sent)
+        assert await rig.upstream.take(len(sent)) == sent
+
+
+async def test_a_breach_waits_for_the_boundary_of_the_other_direction(engine):
+    async with relayed(engine) as rig:
+        data = rig.upstream.frame(BINARY, bytes(1000))
+        await rig.upstream.send(data[:300])
+        assert await rig.client.take(300) == data[:300]
+        await rig.client.send(frame(TEXT, b"no mask"))
+        assert frames_of(await rig.upstream.take(8), client=False) == [(CLOSE, 1002)]
+        await rig.upstream.send(data[300:] + data)
+        assert await rig.client.take(len(data) - 300) == data[300:]
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1002)]
+
+
+# Time and force.
+
+
+async def test_an_idle_tunnel_is_closed_on_both_sides(engine, autojump_clock):
+    async with relayed(engine, idle_timeout=60) as rig:
+        await trio.sleep(50)
+        sent = rig.upstream.frame(PING)
+        await rig.upstream.send(sent)
+        assert await rig.client.take(2) == sent
+        start = trio.current_time()
+        assert frames_of(await rig.upstream.take(8), client=False) == [(CLOSE, 1001)]
+        assert 60 <= trio.current_time() - start <= 62
+        assert frames_of(await rig.client.take(4), client=True) == [(CLOSE, 1001)]
+        await rig.client.send_close(1001)
+        await rig.upstream.send_close(1001)
+        assert await rig.client.rest() == await rig.upstream.rest() == b""
+        rig.client.fin()
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "idle")
+
+
+async def test_a_write_without_progress_is_a_reset_in_the_end(engine, autojump_clock):
+    async with relayed(engine, tcp_pair, idle_timeout=60, buffers=small_buffers) as rig:
+        start = trio.current_time()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await rig.upstream.send(rig.upstream.frame(BINARY, bytes(1 << 24)))
+        assert 60 <= trio.current_time() - start <= 63
+        await rig.ending()
+        assert rig.summary() == ("client", "tunnel", "stalled")
+
+
+async def test_a_stalled_reader_does_not_keep_a_closing_tunnel(engine, autojump_clock):
+    async with relayed(engine, tcp_pair, close_timeout=5, buffers=small_buffers) as rig:
+        async with trio.open_nursery() as nursery:
+
+            async def write():
+                with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                    await rig.upstream.send(rig.upstream.frame(BINARY, bytes(1 << 24)))
+
+            nursery.start_soon(write)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            rig.tunnel.close(1001, Reason.DRAINING)
+            await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "draining")
+        with pytest.raises(ConnectionResetError):
+            await rig.client.rest()
+
+
+async def test_a_cut_resets_both_sides_at_once(engine):
+    async with relayed(engine, tcp_pair) as rig:
+        rig.tunnel.close(1001, Reason.DRAINING)
+        rig.tunnel.cut()
+        rig.tunnel.cut()
+        await rig.ending()
+        assert rig.summary() == ("proxy", "close", "cut")
+        for peer in (rig.client, rig.upstream):
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()

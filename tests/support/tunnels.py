@@ -1,0 +1,188 @@
+"""A relay under test: two raw peers with a tunnel between them, run by a named engine, and proof of which one ran it.
+
+Whole proxies are in `support.proxy`; hand-made frames in `support.frames`.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import attrs
+import trio
+import trio.testing
+from support.frames import CLOSE, MASK, close_payload, frame
+
+from trioproxy.relay import Tunnel
+from trioproxy.relay.pump import Pump
+from trioproxy.relay.streams import StreamsRelay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trioproxy.errors import Ending
+
+ENGINES = ["streams", "pump"]
+SMALL = 32 * 1024  # bytes asked for as a socket buffer; with much less, TCP's timers make a test slow
+
+
+@attrs.define(eq=False)
+class Peer:
+    """The far end of one of the tunnel's sockets."""
+
+    sock: trio.socket.SocketType
+    mask: bytes | None
+    received: bytearray = attrs.field(factory=bytearray, init=False)
+
+    def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> bytes:
+        return frame(opcode, payload, fin=fin, mask=self.mask, rsv=rsv)
+
+    async def send(self, data: bytes) -> None:
+        while data:
+            data = data[await self.sock.send(data) :]
+
+    async def send_close(self, code: int = 1000) -> bytes:
+        sent = self.frame(CLOSE, close_payload(code))
+        await self.send(sent)
+        return sent
+
+    async def take(self, size: int) -> bytes:
+        """Exactly so many bytes, or what comes before FIN."""
+        while len(self.received) < size and (data := await self.sock.recv(1 << 16)):
+            self.received += data
+        taken = bytes(self.received[:size])
+        del self.received[:size]
+        return taken
+
+    async def rest(self) -> bytes:
+        """All up to FIN."""
+        return await self.take(1 << 40)
+
+    def fin(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Send RST; over TCP only."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+
+@attrs.define(eq=False)
+class Rig:
+    """A tunnel being relayed between two peers."""
+
+    relay: Any
+    tunnel: Tunnel
+    client: Peer
+    upstream: Peer
+    cancel_scope: trio.CancelScope
+    over: trio.Event = attrs.field(factory=trio.Event)
+    result: Ending | None = None
+    ended_at: float = 0.0
+
+    async def ending(self) -> Ending:
+        await self.over.wait()
+        assert self.result is not None
+        return self.result
+
+    async def run(self) -> None:
+        try:
+            with self.cancel_scope:
+                self.result = await self.relay.run(self.tunnel)
+        finally:
+            self.ended_at = trio.current_time()
+            for stream in (self.tunnel.client, self.tunnel.upstream):
+                stream.socket.close()
+            self.over.set()
+
+    def summary(self) -> tuple[str, str, str]:
+        assert self.result is not None
+        return self.result.by.value, self.result.phase.value, self.result.reason.value
+
+
+def small_buffers(*socks: Any) -> None:
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+
+
+async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        near = trio.socket.socket()
+        await near.connect(listener.getsockname())
+        far, _ = await listener.accept()
+    for sock in (near, far):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return near, far
+
+
+async def unix_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    return trio.socket.socketpair()
+
+
+@asynccontextmanager
+async def engine_running(engine: str) -> AsyncIterator[Any]:
+    """The relay of that name. At the end it must have been the one that moved the bytes."""
+    calls = 0
+
+    def counted(method: Any) -> Any:
+        async def spy(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return await method(*args)
+
+        return spy
+
+    stream = trio.SocketStream
+    with (
+        mock.patch.object(stream, "send_all", counted(stream.send_all)),
+        mock.patch.object(stream, "receive_some", counted(stream.receive_some)),
+    ):
+        async with trio.open_nursery() as nursery:
+            if engine == "pump":
+                pump = Pump(_raise)
+                await nursery.start(pump.serve)
+                yield pump
+                assert pump.registered == 0, "descriptors were left behind"
+                assert calls == 0 and pump.turns
+            else:
+                yield StreamsRelay()
+                assert calls
+            nursery.cancel_scope.cancel()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@asynccontextmanager
+async def tunnel_between(
+    relay: Any, pair: Any = unix_pair, *, buffers: Any = lambda *_: None, before: Any = lambda _: None, **settings: Any
+) -> AsyncIterator[Rig]:
+    """A tunnel that `relay` runs; both streams are closed when it is over, as a connection would.
+
+    `buffers` is called with the four sockets, `before` with the tunnel before it runs.
+    """
+    client, near_client = await pair()
+    upstream, near_upstream = await pair()
+    buffers(client, near_client, upstream, near_upstream)
+    values = {"strict": True, "extensions": False, "idle_timeout": 3600.0, "close_timeout": 5.0, **settings}
+    tunnel = Tunnel(trio.SocketStream(near_client), trio.SocketStream(near_upstream), **values)
+    before(tunnel)
+    rig = Rig(relay, tunnel, Peer(client, MASK), Peer(upstream, None), trio.CancelScope())
+    with client, upstream:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.run)
+            await trio.testing.wait_all_tasks_blocked()
+            yield rig
+            rig.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def relayed(engine: str, pair: Any = unix_pair, **settings: Any) -> AsyncIterator[Rig]:
+    async with engine_running(engine) as relay, tunnel_between(relay, pair, **settings) as rig:
+        yield rig
