@@ -140,10 +140,8 @@ def descriptors() -> set[str]:
 def no_descriptors_left() -> Iterator[Callable[[], None]]:
     """Whatever needs a descriptor more fails with EMFILE, until the block ends or what it gives is called."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
     restore = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # descriptor 0 is open, and no higher one is allowed
     try:
         yield restore
     finally:
