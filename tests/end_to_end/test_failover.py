@@ -43,8 +43,9 @@ class Load:
                 try:
                     await tunnel.burst(1)
                     await tunnel.close()
-                except (ConnectionError, trio.BrokenResourceError):
-                    assert tunnel.server == "a"  # it was open, to the server that was killed
+                except (ConnectionError, trio.BrokenResourceError, AssertionError):
+                    if tunnel.server != "a":  # this one was open, to the server that was killed
+                        raise
             self.opened.append(tunnel.server)
             number += 1
 
@@ -75,12 +76,8 @@ async def under_load(address, staying):
 async def three_parties(programs, **pool):
     servers = {name: await run_server(programs, "fast_echo.py", name) for name in ("a", "b")}
     health = {"path": "/", **PROBE, **pool.pop("health")}
-    tables = settings([server.address for server in servers.values()], pool=pool, health=health, **TIMEOUTS)
+    tables = settings([server.address for server in servers.values()], pool=pool, health=health)
     return servers, await run_proxy(programs, tables)
-
-
-# Above every outage in this file: a handshake that already waits for a stopped server is answered once that goes on.
-TIMEOUTS = {"timeouts": {"handshake": 60}}
 
 
 async def seconds_until_down(proxy, server):
@@ -130,9 +127,8 @@ async def assert_ended_abnormally(tunnel):
 async def test_a_stopped_upstream_is_seen_by_the_websocket_probe(programs):
     """Its kernel still accepts, so only a probe that asks for a pong can tell.
 
-    A handshake that went to the stopped server before it was known down has to wait: the request was sent, and silence
-    is no proof that it was not acted upon. `timeouts.handshake` is longer than the outage here, so those too succeed,
-    late; those after the state changed go to the other at once.
+    A handshake that went to the stopped server waits, at most until the probe says that it is down, and is then given
+    to the other one: nothing is asked of `timeouts.handshake` but to be longer than that.
     """
     servers, proxy = await three_parties(programs, health={"probe": "websocket"})
     async with load_on(proxy.address) as open_tunnels:
@@ -144,8 +140,7 @@ async def test_a_stopped_upstream_is_seen_by_the_websocket_probe(programs):
             servers["a"].program.pause()
             await seconds_until_down(proxy, servers["a"])
             assert shares(await open_tunnels(range(200, 220))) == {"b": 20}
-            talked = load.talked
-            await wait_until(lambda: load.talked > talked + 1000, "the other server's tunnels go on")
+            await load.go_on()
             servers["a"].program.resume()
             await proxy.wait_for_state(servers["a"].address, "up", seconds=GUARD)
             await load.reached("a")
