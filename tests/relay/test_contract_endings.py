@@ -7,30 +7,13 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.frames import BINARY, CLOSE, MASK, PING, PONG, TEXT, frame
-from support.tunnels import ENGINES, relayed, small_buffers, tcp_pair
-from wsproto.frame_protocol import FrameProtocol
+from support.frames import BINARY, CLOSE, PING, TEXT
+from support.tunnels import ENGINES, engine_running, frames_of, relayed, small_buffers, tcp_pair, tunnel_between
 
 from trioproxy.errors import Reason
+from trioproxy.relay import Tunnel
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
-
-
-def frames_of(received, *, client):
-    """(opcode, payload) of all frames as wsproto reads them at that end; it raises where one is broken."""
-    decoder = FrameProtocol(client=client, extensions=[])
-    decoder.receive_bytes(received)
-    found = []
-    for part in decoder.received_frames():
-        if found and not found[-1][2]:
-            found[-1] = (found[-1][0], found[-1][1] + bytes(part.payload), part.frame_finished)
-        elif part.opcode == CLOSE:
-            found.append((CLOSE, part.payload[0], True))
-        else:
-            payload = part.payload.encode() if isinstance(part.payload, str) else bytes(part.payload)
-            found.append((int(part.opcode), payload, part.frame_finished))
-    assert all(finished for _, _, finished in found), "it ends inside a frame"
-    return [(opcode, payload) for opcode, payload, _ in found]
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
@@ -265,72 +248,6 @@ async def test_a_vanished_side_that_leaves_the_other_waiting_ends_by_deadline(en
         assert rig.summary() == ("client", "tunnel", "closed")
 
 
-# Broken rules.
-
-SIDES = "client", "upstream"
-BREACHES = {
-    "unmasked": (frame(TEXT, b"x"), None),
-    "reserved bit": (frame(TEXT, b"x", mask=MASK, rsv=4), frame(TEXT, b"x", rsv=4)),
-    "reserved opcode": (frame(3, b"x", mask=MASK), frame(11, b"x")),
-    "masked": (None, frame(TEXT, b"x", mask=MASK)),
-    "fragmented control frame": (frame(PING, b"x", mask=MASK, fin=False), frame(CLOSE, fin=False)),
-    "long control frame": (frame(PING, bytes(126), mask=MASK), frame(PONG, bytes(126))),
-    "length not minimal": (b"\x82\xfe\0\x05" + MASK, b"\x82\x7f" + bytes(6) + b"\xff\xff"),
-    "top bit of the length": (b"\x82\xff\x80" + bytes(7) + MASK, b"\x82\x7f\x80" + bytes(7)),
-    "continuation of nothing": (frame(0, b"x", mask=MASK), frame(0, b"x")),
-    "message inside a message": (
-        frame(TEXT, b"x", mask=MASK, fin=False) + frame(TEXT, b"x", mask=MASK),
-        frame(TEXT, b"x", fin=False) + frame(BINARY, b"x"),
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("breach", "side"),
-    [(name, side) for name, sent in BREACHES.items() for side, bad in zip(SIDES, sent, strict=True) if bad],
-)
-@pytest.mark.parametrize("chunk", [1, 1000])
-async def test_a_broken_rule_closes_both_ways_with_1002(engine, breach, side, chunk):
-    from_client, from_upstream = BREACHES[breach]
-    bad = from_client if side == "client" else from_upstream
-    async with relayed(engine) as rig:
-        offender, other = (rig.client, rig.upstream) if side == "client" else (rig.upstream, rig.client)
-        good = offender.frame(TEXT, b"fine")
-        sent = good + bad
-        for i in range(0, len(sent), chunk):
-            await offender.send(sent[i : i + chunk])
-            await trio.testing.wait_all_tasks_blocked()
-        assert frames_of(await offender.rest(), client=side == "client") == [(CLOSE, 1002)]
-        other.fin()
-        offender.fin()
-        frames = (await other.rest())[len(good) :]
-        if breach.startswith("message inside"):
-            frames = frames[len(bad) // 2 :]
-        assert frames_of(frames, client=side == "upstream") == [(CLOSE, 1002)]
-        await rig.ending()
-        assert rig.summary() == (side, "tunnel", "protocol")
-        assert rig.tunnel.to_client.injected[CLOSE] == rig.tunnel.to_upstream.injected[CLOSE] == 1
-
-
-async def test_with_an_extension_reserved_bits_are_its_business(engine):
-    async with relayed(engine, extensions=True) as rig:
-        sent = rig.client.frame(TEXT, b"deflated", rsv=4)
-        await rig.client.send(sent)
-        assert await rig.upstream.take(len(sent)) == sent
-
-
-async def test_a_breach_waits_for_the_boundary_of_the_other_direction(engine):
-    async with relayed(engine) as rig:
-        data = rig.upstream.frame(BINARY, bytes(1000))
-        await rig.upstream.send(data[:300])
-        assert await rig.client.take(300) == data[:300]
-        await rig.client.send(frame(TEXT, b"no mask"))
-        assert frames_of(await rig.upstream.take(8), client=False) == [(CLOSE, 1002)]
-        await rig.upstream.send(data[300:] + data)
-        assert await rig.client.take(len(data) - 300) == data[300:]
-        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1002)]
-
-
 # Time and force.
 
 
@@ -390,3 +307,24 @@ async def test_a_cut_resets_both_sides_at_once(engine):
         for peer in (rig.client, rig.upstream):
             with pytest.raises(ConnectionResetError):
                 await peer.rest()
+
+
+async def test_a_tunnel_cut_before_the_relay_runs_ends_at_once(engine):
+    async with engine_running(engine) as relay:
+        async with tunnel_between(relay, before=Tunnel.cut) as rig:
+            assert (await rig.ending()).reason is Reason.CUT
+        async with tunnel_between(relay) as rig:  # the engine goes on
+            await rig.client.send_close()
+
+
+async def test_a_client_that_resets_while_it_stalls_is_told_to_the_upstream(engine):
+    async with relayed(engine, tcp_pair, buffers=small_buffers) as rig:
+        sent = rig.upstream.frame(BINARY, bytes(1000)) * 4000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.upstream.send, sent)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            rig.client.reset()
+        assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
+        rig.upstream.fin()
+        await rig.ending()
+        assert rig.summary() == ("client", "tunnel", "reset")

@@ -14,6 +14,7 @@ import attrs
 import trio
 import trio.testing
 from support.frames import CLOSE, MASK, close_payload, frame
+from wsproto.frame_protocol import FrameProtocol
 
 from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import Pump
@@ -186,3 +187,20 @@ async def tunnel_between(
 async def relayed(engine: str, pair: Any = unix_pair, **settings: Any) -> AsyncIterator[Rig]:
     async with engine_running(engine) as relay, tunnel_between(relay, pair, **settings) as rig:
         yield rig
+
+
+def frames_of(received: bytes, *, client: bool) -> list[tuple[int, Any]]:
+    """(opcode, payload) of all frames as wsproto reads them at that end; it raises where one is broken."""
+    decoder = FrameProtocol(client=client, extensions=[])
+    decoder.receive_bytes(received)
+    found = []
+    for part in decoder.received_frames():
+        if found and not found[-1][2]:
+            found[-1] = (found[-1][0], found[-1][1] + bytes(part.payload), part.frame_finished)
+        elif part.opcode == CLOSE:
+            found.append((CLOSE, part.payload[0], True))
+        else:
+            payload = part.payload.encode() if isinstance(part.payload, str) else bytes(part.payload)
+            found.append((int(part.opcode), payload, part.frame_finished))
+    assert all(finished for _, _, finished in found), "it ends inside a frame"
+    return [(opcode, payload) for opcode, payload, _ in found]

@@ -200,13 +200,13 @@ class Tunnel:
     def source_ended(self, way: Direction, reason: Reason) -> None:
         """The source sent FIN (`Reason.CLOSED`) or RST (`Reason.RESET`)."""
         other = self._other(way)
-        way.ended = way.fin = True
         if other.lost:  # a write had the error of the RST, so the read behind it looks like FIN
             reason = Reason.RESET
         elif reason is Reason.RESET:
             self.sink_lost(other)
         if way.close_code is None:
             self._conclude(way.source, reason)
+        way.ended = way.fin = True
         self._owe(way, self._absence(way))
         if way.owed and not way.on_boundary:  # no Close fits inside a frame
             self._abort()
@@ -276,7 +276,8 @@ class Tunnel:
 
     @property
     def _phase(self) -> Phase:
-        return Phase.CLOSE if self._stage else Phase.TUNNEL
+        closing = any(way.said_close or way.ended for way in (self.to_client, self.to_upstream))
+        return Phase.CLOSE if closing else Phase.TUNNEL
 
     @property
     def _shaken(self) -> bool:
@@ -330,6 +331,9 @@ class Tunnel:
             return
         self._expired = True
         self._deadline = now + _LAST_WORDS
+        for way in (self.to_client, self.to_upstream):
+            if way.lost and self._other(way).close_code is None:
+                self._conclude(way.sink, Reason.RESET)
         for way in (self.to_client, self.to_upstream):
             if way.close_code is None:
                 self._conclude(way.source, Reason.TIMEOUT, f"no Close from the {way.source}")
