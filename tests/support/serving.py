@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
-from support.frames import CLOSE, WebSocket
+from support.frames import CLOSE, WebSocket, upgrade_answer
 from support.http_client import HttpConnection
-from support.upstream import reply, serve_http, serve_websocket
+from support.upstream import reply, serve_http
 
 from trioproxy.config import (
     AdminConfig,
@@ -102,11 +102,8 @@ async def talk_both(http: HttpConnection) -> None:
         await serve_http(http, lambda _head, _body: reply(b"fine"))
         return
 
-    async def again() -> Any:
-        return head
-
-    http.head = again  # type: ignore[method-assign]
-    await serve_websocket(http, echo)
+    await http.send(upgrade_answer(head))
+    await echo(WebSocket(http, head, mask=None))
 
 
 async def echo(websocket: WebSocket) -> None:
