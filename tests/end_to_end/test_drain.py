@@ -1,0 +1,135 @@
+"""SIGTERM: new work is refused, old work ends politely, the deadline or a second signal cuts."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import trio
+from support.frames import CLOSE, close_payload, open_websocket
+from support.http_client import connection, dial, get_request
+from support.load import load_on
+from support.peers import run_server
+from support.proxied import proxied, proxied_http
+from support.proxy import run_proxy
+from support.settings import settings
+from support.upstream import reply
+
+SPREAD = 1.0
+
+
+async def echo_behind(programs, **drain):
+    server = await run_server(programs, "fast_echo.py")
+    return server, await run_proxy(programs, settings([server.address], server={"drain": drain}))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_proxy_ends_with_0(programs, number):
+    _, proxy = await echo_behind(programs)
+    proxy.program.signal(number)
+    assert await proxy.program.wait() == 0
+    assert proxy.log_contains("drain")
+
+
+async def test_tunnels_are_closed_with_1001_spread_over_time(programs):
+    _, proxy = await echo_behind(programs, spread=SPREAD, timeout=20)
+    moments = []
+
+    async def leave(tunnel):
+        assert (await tunnel.end.receive()).close_code == 1001
+        moments.append(trio.current_time())
+        await tunnel.end.send(CLOSE, close_payload(1001))
+        assert await tunnel.end.http.at_end()
+        await tunnel.end.http.stream.aclose()
+
+    async with load_on(proxy.address) as open_tunnels:
+        tunnels = await open_tunnels(range(100))
+        proxy.terminate()
+        async with trio.open_nursery() as nursery:
+            for tunnel in tunnels:
+                nursery.start_soon(leave, tunnel)
+        took = max(moments) - min(moments)
+        print(f"100 Close frames over {took:.2f} s; spread {SPREAD} s")  # noqa: T201 - a figure
+        assert took > SPREAD / 4
+        assert await proxy.program.wait() == 0
+    assert proxy.log_contains("tunnel_end", reason="draining")
+
+
+async def test_a_tunnel_works_until_its_close_frame_comes(programs):
+    _, proxy = await echo_behind(programs, lame_duck=0.5, spread=0.5, timeout=20)
+    end = await open_websocket(proxy.address)
+    async with end.http.stream:
+        proxy.terminate()
+        await proxy.logged("drain")
+        assert await end.echo(b"still") == b"still"
+        assert (await end.receive()).close_code == 1001
+        await end.send(CLOSE, close_payload(1001))
+    assert await proxy.program.wait() == 0
+
+
+async def test_the_deadline_cuts_what_does_not_go(programs):
+    _, proxy = await echo_behind(programs, spread=0, timeout=1)
+    end = await open_websocket(proxy.address)
+    async with end.http.stream:
+        proxy.terminate()
+        assert await proxy.program.wait() == 0
+        assert (await end.receive()).close_code == 1001
+        with pytest.raises(ConnectionError):
+            await end.receive()
+
+
+async def test_a_second_signal_cuts_at_once_and_exits_1(programs):
+    _, proxy = await echo_behind(programs, spread=60, timeout=120)
+    async with load_on(proxy.address) as open_tunnels:
+        await open_tunnels(range(20))
+        proxy.terminate()
+        await proxy.logged("drain")
+        proxy.terminate()
+        assert await proxy.program.wait(15) == 1
+
+
+async def test_the_listener_is_closed_and_readyz_says_so(programs):
+    _, proxy = await echo_behind(programs, lame_duck=1, spread=0, timeout=3)
+    end = await open_websocket(proxy.address)
+    async with end.http.stream:
+        await proxy.ask_admin("/readyz")
+        proxy.terminate()
+        await proxy.logged("drain")
+        await proxy.ask_admin("/readyz", status=503)
+        assert (await proxy.metrics()).total("draining") == 1
+        late = await open_websocket(proxy.address)  # a lame duck still accepts: balancers need time to look
+        async with late.http.stream:
+            assert (await end.receive()).close_code == 1001
+            with pytest.raises(OSError):
+                await dial(proxy.address)
+        assert await proxy.program.wait() == 0
+
+
+async def test_idle_keep_alive_connections_are_closed(programs):
+    async with proxied_http(programs) as both, connection(both.address) as http:
+        await http.send(get_request())
+        assert (await http.answer()).status == 200
+        both.proxy.terminate()
+        assert await http.at_end()
+        assert await both.proxy.program.wait() == 0
+
+
+async def test_an_exchange_under_way_is_finished_with_connection_close(programs):
+    asked, go_on = trio.Event(), trio.Event()
+
+    async def serve(http):
+        await http.head()
+        asked.set()
+        await go_on.wait()
+        await http.send(reply(b"finished"))
+
+    async with proxied(programs, serve, server={"drain": {"timeout": 30}}) as both, connection(both.address) as http:
+        await http.send(get_request())
+        await asked.wait()
+        both.proxy.terminate()
+        await both.proxy.logged("drain")
+        go_on.set()
+        answer = await http.answer()
+        assert (answer.body, answer.get(b"connection")) == (b"finished", b"close")
+        assert await http.at_end()
+        assert await both.proxy.program.wait() == 0
