@@ -1,0 +1,131 @@
+"""What a running proxy says of itself, as operators and Prometheus ask it."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+import trio
+from support.frames import websocket
+from support.http_client import connection, get_request
+from support.serving import POOL, make_config, make_context, serving_unix
+from trio.testing import wait_all_tasks_blocked
+
+from trioproxy import metrics as m
+from trioproxy._version import __version__
+from trioproxy.config import AdminConfig, HealthConfig, PoolConfig, UpstreamConfig
+from trioproxy.health import UpstreamState
+from trioproxy.status import Status
+
+UP = {"backend": True, "other": True}
+
+
+def status_of(*, ready_pools=(), up=("backend", "other")):
+    """Two pools with one upstream each; those in `up` are up."""
+    pools = {
+        name: PoolConfig(
+            name=name, upstreams=(UpstreamConfig(address="10.0.0.1:80", weight=3),), health=HealthConfig(rise=1, fall=1)
+        )
+        for name in ("backend", "other")
+    }
+    context = make_context(make_config(pools=pools, admin=AdminConfig(address="", ready_pools=ready_pools)))
+    for name, pool in context.pools.items():
+        pool.upstreams[0].observe(ok=name in up)
+    return Status(context, [], accepting=True)
+
+
+def gauges(status):
+    return {(metric.name, labels): value for metric, labels, value in status.gauges()}
+
+
+async def test_a_running_proxy_with_an_upstream_is_ready():
+    assert status_of().ready() == (True, {"ready": True, "state": "running", "pools": UP})
+    assert status_of(up=["other"]).ready()[0]
+
+
+async def test_without_an_upstream_it_is_not_ready():
+    ready, body = status_of(up=[]).ready()
+    assert not ready and body["pools"] == {"backend": False, "other": False}
+
+
+@pytest.mark.parametrize(("needed", "ready"), [((), True), (("other",), True), (("backend",), False), (UP, False)])
+async def test_pools_that_are_needed_decide(needed, ready):
+    assert status_of(ready_pools=tuple(needed), up=["other"]).ready()[0] is ready
+
+
+async def test_while_starting_it_is_not_ready():
+    status = status_of()
+    status.accepting = False
+    assert status.ready() == (False, {"ready": False, "state": "starting", "pools": UP})
+
+
+@pytest.mark.parametrize("which", ["lame_duck", "draining"])
+async def test_while_draining_it_is_not_ready(which):
+    status = status_of()
+    setattr(status.context, which, True)
+    assert status.ready() == (False, {"ready": False, "state": "draining", "pools": UP})
+    assert gauges(status)["trioproxy_draining", ()] == 1
+
+
+async def test_gauges_say_what_is_running_and_how_the_upstreams_are():
+    seen = gauges(status_of(up=["other"]))
+    assert seen["trioproxy_build_info", (__version__, platform.python_version(), trio.__version__)] == 1
+    assert seen["trioproxy_draining", ()] == 0
+    assert seen["trioproxy_log_lines_dropped_total", ()] == 0
+    assert seen["trioproxy_upstream_up", ("other", "10.0.0.1:80")] == 1
+    assert seen["trioproxy_upstream_up", ("backend", "10.0.0.1:80")] == 0
+    assert seen["trioproxy_upstream_weight", ("backend", "10.0.0.1:80")] == 3
+    assert seen["trioproxy_upstream_active", ("backend", "10.0.0.1:80")] == 0
+    states = {state: seen["trioproxy_upstream_state", ("backend", "10.0.0.1:80", state)] for state in UpstreamState}
+    assert [state for state, value in states.items() if value] == [UpstreamState.DOWN]
+
+
+async def test_an_upstream_drained_by_hand_is_still_up_but_shows_as_draining():
+    status = status_of()
+    status.context.pools["other"].upstreams[0].draining = True
+    seen = gauges(status)
+    assert seen["trioproxy_upstream_up", ("other", "10.0.0.1:80")] == 1
+    assert seen["trioproxy_upstream_state", ("other", "10.0.0.1:80", "draining")] == 1
+    assert seen["trioproxy_upstream_state", ("other", "10.0.0.1:80", "up")] == 0
+
+
+async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, autojump_clock):
+    async with serving_unix(tmp_path, health=HealthConfig(probe="tcp")) as proxy:
+        address = proxy.listeners[0].address
+        async with connection(address) as http, websocket(address) as tunnel:
+            await http.send(get_request())
+            await http.answer()
+            await wait_all_tasks_blocked()
+            told = json.loads(json.dumps(proxy.status.status()))
+            assert told.pop("uptime_seconds") >= 0
+            (pool,) = told.pop("pools")
+            assert told == {
+                "version": __version__,
+                "state": "running",
+                "workers": 1,
+                "connections": 2,
+                "tunnels": 1,
+                "listeners": [{"name": "l0", "address": address, "active": 2}],
+            }
+            (upstream,) = pool.pop("upstreams")
+            assert pool == {"name": POOL, "balance": "round-robin"}
+            probe = upstream.pop("last_probe")
+            assert probe["result"] == "ok" and probe["when"] > 0 and probe["detail"] == ""
+            assert upstream == {
+                "address": proxy.context.config.pools[POOL].upstreams[0].address,
+                "state": "up",
+                "weight": 1,
+                "backup": False,
+                "active": 1,
+                "tunnels": 1,
+                "tunnels_total": 1,
+            }
+            await tunnel.close()
+
+
+async def test_gauges_are_part_of_a_scrape(tmp_path, autojump_clock):
+    async with serving_unix(tmp_path) as proxy:
+        samples = {(sample.metric, sample.labels): sample.value for sample in proxy.context.metrics.samples()}
+        assert samples[m.DRAINING, ()] == 0
+        assert any(metric is m.UPSTREAM_UP and value == 1 for (metric, _), value in samples.items())
