@@ -1,0 +1,120 @@
+"""`python -m bench`: measure, print the tables, write JSON and picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import trio
+
+from bench import load, peers
+from bench.cases import CASES
+from bench.picture import draw
+from bench.processes import ProcessError, raise_descriptor_limit
+from bench.results import Results
+from bench.run import Bench
+from bench.table import report
+
+OUT = Path(__file__).parent / "out"
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on besides the programs."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = next((line.split(": ", 1)[1] for line in cpuinfo.splitlines() if line.startswith("model name")), "?")
+    return {
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "trio": trio.__version__,
+        "load_before": os.getloadavg()[0],
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def chosen_peers(names: str) -> tuple[list[peers.Peer], list[str]]:
+    """Those asked for and found, and the names of those asked for and missing."""
+    wanted = names.split(",") if names else [peer.name for peer in peers.PEERS]
+    known = {peer.name: peer for peer in peers.PEERS}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise click.UsageError(f"no such proxy: {', '.join(unknown)}; there are {', '.join(known)}")
+    found = [known[name] for name in wanted if known[name].find() and known[name].version(str(known[name].find()))]
+    return found, [name for name in wanted if known[name] not in found]
+
+
+def chosen_cases(only: tuple[str, ...], quick: bool) -> list:  # noqa: FBT001 -- the option as click gives it
+    cases = [case.shortened() for case in CASES if case.quick or only] if quick else list(CASES)
+    cases = [case for case in cases if not only or any(case.name.startswith(start) for start in only)]
+    if not cases:
+        raise click.UsageError(f"no such case; there are {', '.join(case.name for case in CASES)}")
+    return cases
+
+
+def processors(*, pin: bool) -> tuple[set[int] | None, set[int] | None]:
+    """For the proxies, and for load and echo; None leaves it to the kernel."""
+    available = sorted(os.sched_getaffinity(0))
+    return ({available[0]}, set(available[1:])) if pin and len(available) > 1 else (None, None)
+
+
+def progress(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()
+
+
+def write(results: Results, json_file: Path, picture: Path) -> None:
+    results.save(json_file)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(draw(results))
+    progress("")
+    print("\n".join(report(results)))
+    print(f"\nfigures: {json_file}, picture: {picture}")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="The main cases only, shorter and in three rounds.")
+@click.option("--only", multiple=True, metavar="NAME", help="Cases whose name begins so (again for more).")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Default: 5, with --quick 3.")
+@click.option("--proxies", default="", metavar="A,B", help=f"Of {', '.join(peer.name for peer in peers.PEERS)}.")
+@click.option("--pin", is_flag=True, help="Proxies on the first processor, load and echo on the others.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), default=OUT / "bench.json")
+@click.option("--picture", type=click.Path(path_type=Path), default=OUT / "bench.svg")
+@click.option("--show", type=click.Path(path_type=Path, exists=True), help="Measure nothing: tables of this JSON.")
+def main(quick, only, rounds, proxies, pin, json_file, picture, show) -> None:  # noqa: FBT001 -- click's
+    """Measure trioproxy beside other proxies, each in one process, before the same echo server, on loopback."""
+    if show:
+        print("\n".join(report(Results.load(show))))
+        return
+    cases = chosen_cases(only, quick)
+    found, skipped = chosen_peers(proxies)
+    rounds = rounds or (3 if quick else 5)
+    versions = {peer.name: peer.version(str(peer.find())) for peer in found}
+    about = {"machine": machine(), "peers": versions, "skipped": skipped, "rounds": rounds, "quick": quick, "pin": pin}
+    results = Results(about, {case.name: case.title for case in cases})
+    about["descriptors"] = raise_descriptor_limit()
+    proxy_cpus, load_cpus = processors(pin=pin)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="trioproxy-bench-") as folder:
+        bench = Bench(folder=Path(folder), peers=found, proxy_cpus=proxy_cpus, load_cpus=load_cpus, say=progress)
+        try:
+            load.compile_programs(Path(folder))
+            bench.run(cases, rounds, results)
+        except ProcessError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            progress("stopped; what was measured so far:\n")
+        finally:
+            bench.stop()
+    about["took_seconds"] = round(time.monotonic() - began)
+    write(results, json_file, picture)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -1,0 +1,138 @@
+"""The table of what is measured, and how one measurement is taken.
+
+Rounds, medians and the order of the peers are `run`; a new case is one line here.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from bench import clocks
+from bench.load import failures, open_load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZES = {"64B": 64, "1KiB": 1024, "16KiB": 16 * 1024, "64KiB": 64 * 1024, "1MiB": 1024 * 1024}
+TUNNELS = (1, 64, 1000)
+SETTLE_SECONDS = 1.5  # until buffers are given back and the reclaimable is reclaimed
+QUIET_SECONDS = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One thing that is measured; `fresh` asks for a process that has done nothing before."""
+
+    name: str
+    title: str
+    mode: str
+    tunnels: int
+    size: int = 64
+    seconds: float = 1.0
+    quick: bool = False
+    fresh: bool = False
+
+    def shortened(self) -> Case:
+        """The same for `--quick`."""
+        tunnels = {4000: 1000, 5000: 2000}.get(self.tunnels, self.tunnels)
+        name = self.name.replace(str(self.tunnels), str(tunnels))
+        title = self.title.replace(f"{self.tunnels:,}", f"{tunnels:,}")
+        seconds = 2.0 if self.mode == "sparse" else self.seconds / 2
+        return attrs.evolve(self, name=name, title=title, tunnels=tunnels, seconds=seconds)
+
+
+def _echoes() -> list[Case]:
+    quick = {("64B", 1), ("64B", 64), ("64B", 1000), ("1KiB", 64), ("64KiB", 16), ("1MiB", 16)}
+    grid = [(size, tunnels) for size in SIZES for tunnels in TUNNELS]
+    # 16 tunnels fill a proxy with large frames; 1,000 of 1 MiB would measure a GiB of the kernel's buffers.
+    grid = [cell for cell in grid if cell != ("1MiB", 1000)] + [("64KiB", 16), ("1MiB", 16)]
+    return [
+        Case(
+            name=f"echo-{size}-{tunnels}",
+            title=f"echo, {size.replace('B', ' B').replace('Ki ', ' Ki').replace('Mi ', ' Mi')}, "
+            f"{tunnels:,} tunnel{'s' * (tunnels > 1)}",
+            mode="echo",
+            tunnels=tunnels,
+            size=SIZES[size],
+            seconds=1.5,
+            quick=(size, tunnels) in quick,
+        )
+        for size, tunnels in sorted(grid, key=lambda cell: (SIZES[cell[0]], cell[1]))
+    ]
+
+
+CASES = (
+    *_echoes(),
+    Case(name="sparse-1000", title="open loop, 1,000 tunnels, a message a second each", mode="sparse", tunnels=1000, seconds=5, quick=True),
+    Case(name="handshake-5000", title="burst of 5,000 handshakes", mode="handshake", tunnels=5000, quick=True),
+    Case(name="http-32", title="plain HTTP, 32 kept-alive connections", mode="http", tunnels=32, seconds=1.5, quick=True),
+    Case(name="memory-4000", title="4,000 idle tunnels", mode="memory", tunnels=4000, quick=True, fresh=True),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Site:
+    """Where a measurement is taken: the port it is driven at, the proxy's process (0: none) and the echo server's."""
+
+    port: int
+    proxy: int
+    echo: int
+    folder: Path
+    load_cpus: set[int] | None
+
+
+def measure(case: Case, site: Site) -> dict[str, float]:
+    """One sample: name of figure → value, units in the names. Raises ProcessError."""
+    return _memory(case, site) if case.mode == "memory" else _timed(case, site)
+
+
+def _timed(case: Case, site: Site) -> dict[str, float]:
+    options: dict[str, object] = {"port": site.port, "n": case.tunnels, "size": case.size, "seconds": case.seconds}
+    if case.mode == "handshake":
+        options["at_once"] = 1000
+    load = open_load(case.mode, options, folder=site.folder, cpus=site.load_cpus)
+    pids = {"proxy": site.proxy, "echo": site.echo, "load": load.process.pid}
+    before = {name: clocks.cpu_seconds(pid) for name, pid in pids.items() if pid}
+    figures = load.measure()
+    spent = {name: clocks.cpu_seconds(pids[name]) - since for name, since in before.items()}
+    closed = load.close()
+    _wait_until_quiet(site)
+    return _figures(case, figures, spent, closed)
+
+
+def _figures(case: Case, raw: dict[str, Any], spent: dict[str, float], closed: int) -> dict[str, float]:
+    count, seconds = max(raw["count"], 1), raw["seconds"]
+    sample = {f"{name}_cpu_us": cpu / count * 1e6 for name, cpu in spent.items()}
+    sample |= {f"{name}_busy_percent": cpu / seconds * 100 for name, cpu in spent.items()}
+    sample |= {"per_second": count / seconds, "late": raw["late"]}
+    sample |= {name: raw[name] for name in ("count", "seconds", "p50_us", "p99_us", "p999_us", "max_us")}
+    sample["failed"] = case.tunnels - raw["opened"] if failures(raw) else 0
+    sample["lost"] = case.tunnels - closed if case.mode != "http" else 0
+    if case.mode == "echo":
+        sample["mb_per_second"] = 2 * count * case.size / seconds / 1e6
+    return sample
+
+
+def _memory(case: Case, site: Site) -> dict[str, float]:
+    pid = site.proxy or site.echo
+    for tunnels in (100, case.tunnels):  # the first run only warms code and allocator up
+        before = clocks.resident_bytes(pid)
+        load = open_load("echo", {"port": site.port, "n": tunnels}, folder=site.folder, cpus=site.load_cpus)
+        time.sleep(SETTLE_SECONDS)
+        grown = clocks.resident_bytes(pid) - before
+        closed = load.close()
+        _wait_until_quiet(site)
+    return {"kb_per_tunnel": grown / case.tunnels / 1000, "base_mb": before / 1e6, "lost": case.tunnels - closed}
+
+
+def _wait_until_quiet(site: Site) -> None:
+    """Until the sockets of the last tunnels are closed, so that no case pays for the one before it."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    for pid in filter(None, (site.proxy, site.echo)):
+        last = -1
+        while time.monotonic() < deadline and (now := clocks.descriptors(pid)) != last:
+            last = now
+            time.sleep(0.05)

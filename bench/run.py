@@ -1,0 +1,96 @@
+"""Alternating rounds: every case visits every peer once a round, so that a noisy minute hits all alike.
+
+What a case measures is `cases`; medians and output are `results`, `table` and `picture`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from bench import peers
+from bench.cases import Site, measure
+from bench.load import start_echo
+from bench.processes import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from bench.cases import Case
+    from bench.peers import Peer, Running
+    from bench.processes import Process
+    from bench.results import Results
+
+DIRECT = "direct"  # the row without a proxy: what load client and echo server cost, and the most they can carry
+
+
+@attrs.define(eq=False, kw_only=True)
+class Bench:
+    """The processes of one run. `peers` are started when first needed and again when one has died."""
+
+    folder: Path
+    peers: Sequence[Peer]
+    proxy_cpus: set[int] | None
+    load_cpus: set[int] | None
+    say: Callable[[str], None]
+    _echo: tuple[Process, int] | None = None
+    _running: dict[str, Running] = attrs.field(factory=dict)
+
+    def run(self, cases: Sequence[Case], rounds: int, results: Results) -> None:
+        for case in cases:
+            rows = [DIRECT, *(peer.name for peer in self.peers if peer.http or case.mode != "http")]
+            for turn in range(rounds):
+                first = turn % len(rows)  # nobody is always first
+                for name in rows[first:] + rows[:first]:
+                    self.say(f"{case.title}: round {turn + 1} of {rounds}, {name}")
+                    try:
+                        results.add(case.name, name, self._sample(case, name))
+                    except ProcessError as error:
+                        results.fail(case.name, name, str(error))
+
+    def _sample(self, case: Case, name: str) -> dict[str, float]:
+        echo, port = self._echo or self._start_echo()
+        echo.check()
+        if name == DIRECT:
+            return measure(case, self._site(port, 0, echo))
+        peer = next(peer for peer in self.peers if peer.name == name)
+        if case.fresh:
+            with self._started(peer, port) as running:
+                return measure(case, self._site(running.port, running.process.pid, echo))
+        running = self._ensure(peer, port)
+        sample = measure(case, self._site(running.port, running.process.pid, echo))
+        running.process.check()
+        return sample
+
+    def _site(self, port: int, proxy: int, echo: Process) -> Site:
+        return Site(port=port, proxy=proxy, echo=echo.pid, folder=self.folder, load_cpus=self.load_cpus)
+
+    def _start_echo(self) -> tuple[Process, int]:
+        self._echo = start_echo(self.folder, self.load_cpus)
+        return self._echo
+
+    @contextmanager
+    def _started(self, peer: Peer, upstream: int) -> Iterator[Running]:
+        running = peers.start(peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus)
+        try:
+            yield running
+        finally:
+            running.process.stop()
+
+    def _ensure(self, peer: Peer, upstream: int) -> Running:
+        running = self._running.get(peer.name)
+        if running is None or running.process.popen.poll() is not None:
+            running = peers.start(peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus)
+            self._running[peer.name] = running
+        return running
+
+    def stop(self) -> None:
+        """End every process, whatever happens to one of them."""
+        with ExitStack() as stack:
+            if self._echo:
+                stack.callback(self._echo[0].stop)
+            for running in self._running.values():
+                stack.callback(running.process.stop)
