@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -11,8 +11,8 @@ from trioproxy import metrics as m
 if TYPE_CHECKING:
     from trioproxy.context import Context
 
-TICK = 1.0  # seconds
-WORKER = "0"  # there is one so far
+TICK: Final = 1.0  # seconds
+WORKER: Final = "0"  # there is one so far
 
 
 async def keep_house(context: Context) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trioproxy.logs import Log
     from trioproxy.server import Proxy
 
-STOP = (signal.SIGTERM, signal.SIGINT)
+STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_until_stopped(config: Config, log: Log) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from trioproxy.context import Context
 
 # Clients above the limit whose 503 is on its way; past that many at a time they are just closed.
-MOST_REJECTIONS = 100
+MOST_REJECTIONS: Final = 100
 # One line a second about accept errors is enough: with no descriptor left there are thousands.
-ERROR_LOG_SECONDS = 1.0
+ERROR_LOG_SECONDS: Final = 1.0
 
 
 def _networks(config: ListenerConfig) -> tuple[Any, ...]:

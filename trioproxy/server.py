@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from trioproxy.config import Config, ListenerConfig
     from trioproxy.relay import Relay
 
-DESCRIPTORS_PER_CONNECTION = 2  # the client's and the upstream's
+DESCRIPTORS_PER_CONNECTION: Final = 2  # the client's and the upstream's
 # For listeners, log and probes; for clients above the limit whose 503 is on its way; for the admin's connections.
-RESERVED_DESCRIPTORS = 64 + MOST_REJECTIONS + ADMIN_CONNECTIONS
-ADMIN = "admin"  # the admin address's name in logs
+RESERVED_DESCRIPTORS: Final = 64 + MOST_REJECTIONS + ADMIN_CONNECTIONS
+ADMIN: Final = "admin"  # the admin address's name in logs
 
 
 @asynccontextmanager
@@ -155,10 +155,11 @@ class Proxy:
         context, drain = self.context, self.context.config.server.drain
         context.log.info("drain", tunnels=len(context.tunnels), connections=context.connections)
         context.lame_duck = True
-        await trio.sleep(drain.lame_duck)
+        if drain.lame_duck:
+            await trio.sleep(drain.lame_duck)
+        context.draining = True  # what is accepted from a queue from here on is one of the last
         self._listening.cancel()
         await self._not_listening.wait()
-        context.draining = True
         grace = trio.current_time() + DRAIN_GRACE
         for scope in context.waiting:
             scope.deadline = min(scope.deadline, grace)

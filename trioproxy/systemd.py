@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-FIRST_FD = 3  # SD_LISTEN_FDS_START
+FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> dict[str, list[socket.socket]]:

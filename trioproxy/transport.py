@@ -14,7 +14,7 @@ import select
 import socket
 import stat
 import struct
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import trio
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
-BACKLOG = 65535
+BACKLOG: Final = 65535
 # accept(2) failures that say "later": out of descriptors or memory. Pausing lets connections end and free some.
-_ACCEPT_LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_ACCEPT_LATER: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 # accept(2) failures that concern the one connection that was about to be accepted (accept(2), "Error handling").
-_ACCEPT_NEXT = frozenset(
+_ACCEPT_NEXT: Final = frozenset(
     {
         errno.ECONNABORTED,
         errno.EPERM,
@@ -45,13 +45,13 @@ _ACCEPT_NEXT = frozenset(
         errno.ETIMEDOUT,
     }
 )
-ACCEPT_PAUSE = 0.1  # seconds between attempts while descriptors are short
-ACCEPT_BATCH = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
+ACCEPT_PAUSE: Final = 0.1  # seconds between attempts while descriptors are short
+ACCEPT_BATCH: Final = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
 # How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
 # to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
-DISCARD_BYTES = 64 * 1024
-DISCARD_SECONDS = 2
-_LINGER_NONE = struct.pack("ii", 1, 0)
+DISCARD_BYTES: Final = 64 * 1024
+DISCARD_SECONDS: Final = 2
+_LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
 
 class ListenError(Exception):
@@ -306,7 +306,7 @@ def _is_self_connected(sock: socket.socket, sockaddr: Any) -> bool:
     return bool(name[1] == sockaddr[1] and name == sock.getpeername())
 
 
-_CONNECT_REASONS = {
+_CONNECT_REASONS: Final[Mapping[int, Reason]] = {
     errno.ECONNREFUSED: Reason.REFUSED,
     errno.ENOENT: Reason.REFUSED,  # a Unix socket that is not there
     errno.ECONNRESET: Reason.RESET,
