@@ -365,6 +365,7 @@ async def test_extra_octets_or_close_end_an_upstream_connection_and_are_no_other
         http = proxy.connect()
         await http.send(get_request())
         await http.answer()
+        await trio.testing.wait_all_tasks_blocked()
         assert len(proxy.idle) == 0
         await http.send(get_request())
         assert (await http.answer()).body == b"next"

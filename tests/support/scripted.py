@@ -81,7 +81,7 @@ class Peer:
 
     async def serve(self, script: Script) -> None:
         async with trio.open_nursery() as nursery:
-            while True:
+            while self.sock.fileno() >= 0:
                 try:
                     await trio.lowlevel.wait_readable(self.sock)
                     connection = self.sock.accept()[0]
@@ -282,9 +282,11 @@ async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **s
             context = make_context(addresses, open_relay(services), **settings)
             async with trio.open_nursery() as connections:
                 harness = Harness(context, peers, connections, tcp)
-                with trio.fail_after(GUARD_SECONDS):
-                    yield harness
-                harness.end()
+                try:
+                    with trio.fail_after(GUARD_SECONDS):
+                        yield harness
+                finally:
+                    harness.end()
             services.cancel_scope.cancel()
         context.idle["backend"].close()
         for peer in peers:
