@@ -34,7 +34,7 @@ async def test_what_open_tunnels_count_is_published_while_they_are_open(tmp_path
     async with serving_unix(tmp_path) as proxy, websocket(proxy.listeners[0].address) as tunnel:
         await tunnel.send(BINARY, bytes(100))
         await tunnel.receive()
-        await trio.sleep(TICK)
+        await trio.sleep(1.5 * TICK)
         assert proxy.context.metrics.total(m.MESSAGES, pool=POOL, direction="to_client") == 1
         assert proxy.context.metrics.total(m.BYTES, pool=POOL, direction="to_upstream") == 106
         await tunnel.close()
@@ -45,7 +45,7 @@ async def test_idle_upstream_connections_end_when_their_time_is_over(tmp_path, a
         idle = proxy.context.idle[POOL]
         await get(proxy.listeners[0].address)
         assert len(idle) == 1
-        await trio.sleep(proxy.context.config.pools[POOL].keep_alive - TICK)
+        await trio.sleep(proxy.context.config.pools[POOL].keep_alive - TICK / 2)
         assert len(idle) == 1
         await trio.sleep(2 * TICK)
         assert len(idle) == 0

@@ -290,9 +290,10 @@ async def test_draining_an_empty_proxy_is_instant(tmp_path, autojump_clock):
 
 
 async def test_a_lame_duck_is_not_ready_and_serves_all_the_same(tmp_path, autojump_clock, nursery):
-    async with serving_unix(tmp_path, drain=DrainConfig(lame_duck=10)) as proxy:
+    async with serving_unix(tmp_path, drain=DrainConfig(lame_duck=10, spread=0)) as proxy:
         address = proxy.listeners[0].address
         assert proxy.status.ready()[0]
+        start = trio.current_time()
         nursery.start_soon(proxy.drain)
         await wait_all_tasks_blocked()
         ready, body = proxy.status.ready()
@@ -302,9 +303,10 @@ async def test_a_lame_duck_is_not_ready_and_serves_all_the_same(tmp_path, autoju
         assert answer.body == b"fine" and answer.get(b"connection") is None
         async with websocket(address) as tunnel:
             assert await tunnel.echo(b"hello") == b"hello"
-            await trio.sleep(2)
+            assert (tmp_path / "public").exists()
+            assert (await tunnel.receive()).close_code == 1001
+            assert trio.current_time() - start == pytest.approx(10)
             assert not (tmp_path / "public").exists()
-            await tunnel.close()
 
 
 async def test_what_is_queued_when_the_listeners_close_is_served(tmp_path, autojump_clock):
@@ -371,6 +373,7 @@ async def test_tunnels_get_their_close_spread_over_time_at_random_moments(tmp_pa
             assert await tunnel.http.at_end()
             await tunnel.http.stream.aclose()
 
+        await wait_all_tasks_blocked()
         start = trio.current_time()
         async with trio.open_nursery() as clients:
             for tunnel in tunnels:
@@ -382,6 +385,22 @@ async def test_tunnels_get_their_close_spread_over_time_at_random_moments(tmp_pa
     # One in each slice, each somewhere in it.
     assert [int(moment * count / spread) for moment in moments] == list(range(count))
     assert len({round(moment * count / spread % 1, 6) for moment in moments}) == count
+
+
+async def test_a_drain_is_over_when_the_last_connection_is_however_long_the_spread(tmp_path, autojump_clock, nursery):
+    drain = DrainConfig(spread=1e9, timeout=1e9)
+    async with serving_unix(tmp_path, drain=drain) as proxy, websocket(proxy.listeners[0].address) as tunnel:
+        await wait_all_tasks_blocked()  # the 101 is out before the tunnel is open
+        start = trio.current_time()
+        nursery.start_soon(close_later, tunnel)
+        await proxy.drain()
+        assert trio.current_time() - start == pytest.approx(3)
+
+
+async def close_later(tunnel):
+    await trio.sleep(3)
+    await tunnel.close()
+    await tunnel.http.stream.aclose()
 
 
 async def test_the_upstream_is_told_too_when_a_tunnel_drains(tmp_path, autojump_clock, nursery):
@@ -458,6 +477,7 @@ async def test_the_deadline_ends_what_does_not_end(tmp_path, autojump_clock):
 
 async def test_cancelling_a_drain_leaves_the_proxy_draining_and_cut_ends_it(tmp_path, autojump_clock):
     async with serving_unix(tmp_path) as proxy, websocket(proxy.listeners[0].address) as tunnel:
+        await wait_all_tasks_blocked()
         with trio.move_on_after(0.001):
             await proxy.drain()
         assert proxy.status.status()["state"] == "draining"

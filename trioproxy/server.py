@@ -164,8 +164,10 @@ class Proxy:
         for scope in context.waiting:
             scope.deadline = min(scope.deadline, grace)
         with trio.move_on_after(drain.timeout) as deadline:
-            await self._close_tunnels(drain.spread, drain.code)
-            await context.no_connections()
+            async with trio.open_nursery() as closing:
+                closing.start_soon(self._close_tunnels, drain.spread, drain.code)
+                await context.no_connections()
+                closing.cancel_scope.cancel()
         if deadline.cancelled_caught:
             self.cut()
             await context.no_connections()
