@@ -13,7 +13,7 @@ import click
 import trio
 
 from bench import load, peers
-from bench.cases import CASES
+from bench.cases import CASES, Case
 from bench.picture import draw
 from bench.processes import ProcessError, raise_descriptor_limit
 from bench.results import Results
@@ -49,12 +49,18 @@ def chosen_peers(names: str) -> tuple[list[peers.Peer], list[str]]:
     return found, [name for name in wanted if known[name] not in found]
 
 
-def chosen_cases(only: tuple[str, ...], quick: bool) -> list:  # noqa: FBT001 -- the option as click gives it
+def chosen_cases(only: tuple[str, ...], *, quick: bool) -> list[Case]:
     cases = [case.shortened() for case in CASES if case.quick or only] if quick else list(CASES)
-    cases = [case for case in cases if not only or any(case.name.startswith(start) for start in only)]
+    names = {case.name for case in cases}
+    cases = [case for case in cases if not only or any(_selects(name, case.name, names) for name in only)]
     if not cases:
         raise click.UsageError(f"no such case; there are {', '.join(case.name for case in CASES)}")
     return cases
+
+
+def _selects(asked: str, name: str, names: set[str]) -> bool:
+    """A whole name selects that case alone, though others begin with it."""
+    return asked == name if asked in names else name.startswith(asked)
 
 
 def processors(*, pin: bool) -> tuple[set[int] | None, set[int] | None]:
@@ -80,40 +86,76 @@ def write(results: Results, json_file: Path, picture: Path) -> None:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="The main cases only, shorter and in three rounds.")
-@click.option("--only", multiple=True, metavar="NAME", help="Cases whose name begins so (again for more).")
+@click.option("--only", multiple=True, metavar="NAME", help="A case, or those whose name begins so (again for more).")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Default: 5, with --quick 3.")
 @click.option("--proxies", default="", metavar="A,B", help=f"Of {', '.join(peer.name for peer in peers.PEERS)}.")
 @click.option("--pin", is_flag=True, help="Proxies on the first processor, load and echo on the others.")
+@click.option("--access-log", is_flag=True, help="Every proxy writes one, to a file. Default: none does.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=OUT / "bench.json")
 @click.option("--picture", type=click.Path(path_type=Path), default=OUT / "bench.svg")
-@click.option("--show", type=click.Path(path_type=Path, exists=True), help="Measure nothing: tables of this JSON.")
-def main(quick, only, rounds, proxies, pin, json_file, picture, show) -> None:  # noqa: FBT001 -- click's
+@click.option("--show", type=click.Path(path_type=Path, exists=True), help="Measure nothing: the tables of this JSON.")
+def main(
+    *,
+    quick: bool,
+    only: tuple[str, ...],
+    rounds: int | None,
+    proxies: str,
+    pin: bool,
+    access_log: bool,
+    json_file: Path,
+    picture: Path,
+    show: Path | None,
+) -> None:
     """Measure trioproxy beside other proxies, each in one process, before the same echo server, on loopback."""
     if show:
-        print("\n".join(report(Results.load(show))))
+        results = Results.load(show)
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(draw(results))
+        print("\n".join(report(results)))
         return
-    cases = chosen_cases(only, quick)
+    cases = chosen_cases(only, quick=quick)
     found, skipped = chosen_peers(proxies)
     rounds = rounds or (3 if quick else 5)
-    versions = {peer.name: peer.version(str(peer.find())) for peer in found}
-    about = {"machine": machine(), "peers": versions, "skipped": skipped, "rounds": rounds, "quick": quick, "pin": pin}
+    about: dict[str, object] = {
+        "machine": machine(),
+        "peers": {peer.name: peer.version(str(peer.find())) for peer in found},
+        "skipped": skipped,
+        "settings": {"rounds": rounds, "quick": quick, "pin": pin, "access_log": access_log},
+        "descriptors": raise_descriptor_limit(),
+    }
     results = Results(about, {case.name: case.title for case in cases})
-    about["descriptors"] = raise_descriptor_limit()
-    proxy_cpus, load_cpus = processors(pin=pin)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="trioproxy-bench-") as folder:
-        bench = Bench(folder=Path(folder), peers=found, proxy_cpus=proxy_cpus, load_cpus=load_cpus, say=progress)
-        try:
-            load.compile_programs(Path(folder))
-            bench.run(cases, rounds, results)
-        except ProcessError as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            progress("stopped; what was measured so far:\n")
-        finally:
-            bench.stop()
+    with tempfile.TemporaryDirectory(prefix="trioproxy-bench-") as name:
+        folder, (proxy_cpus, load_cpus) = Path(name), processors(pin=pin)
+        measure(
+            Bench(
+                folder=folder,
+                peers=found,
+                proxy_cpus=proxy_cpus,
+                load_cpus=load_cpus,
+                access_log="with" if access_log else "without",
+                say=progress,
+            ),
+            cases,
+            rounds,
+            results,
+        )
     about["took_seconds"] = round(time.monotonic() - began)
     write(results, json_file, picture)
+
+
+def measure(bench: Bench, cases: list[Case], rounds: int, results: Results) -> None:
+    """Run it to the end, or to Ctrl-C; every process is ended either way."""
+    try:
+        load.compile_programs(bench.folder)
+        bench.run(cases, rounds, results)
+    except ProcessError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        progress("")
+        print("stopped; what was measured so far:\n", file=sys.stderr)
+    finally:
+        bench.stop()
 
 
 if __name__ == "__main__":

@@ -66,9 +66,18 @@ def _echoes() -> list[Case]:
 
 CASES = (
     *_echoes(),
-    Case(name="sparse-1000", title="open loop, 1,000 tunnels, a message a second each", mode="sparse", tunnels=1000, seconds=5, quick=True),
+    Case(
+        name="sparse-1000",
+        title="open loop, 1,000 tunnels, a message a second each",
+        mode="sparse",
+        tunnels=1000,
+        seconds=5,
+        quick=True,
+    ),
     Case(name="handshake-5000", title="burst of 5,000 handshakes", mode="handshake", tunnels=5000, quick=True),
-    Case(name="http-32", title="plain HTTP, 32 kept-alive connections", mode="http", tunnels=32, seconds=1.5, quick=True),
+    Case(
+        name="http-32", title="plain HTTP, 32 kept-alive connections", mode="http", tunnels=32, seconds=1.5, quick=True
+    ),
     Case(name="memory-4000", title="4,000 idle tunnels", mode="memory", tunnels=4000, quick=True, fresh=True),
 )
 

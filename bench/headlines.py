@@ -1,6 +1,6 @@
 """Which figures stand for the whole, and what trioproxy is held to beside its peers.
 
-A case is named by the beginning of its name, so that both the full and the quick run have it.
+Cases whose number the quick run shortens are named without it ("memory-").
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ HEADLINES = (
 
 @attrs.frozen
 class Judgement:
-    """`value` is trioproxy's median; `ratio` its relation to the peer's, to be compared with the goal's factor."""
+    """`value` is trioproxy's median; `ratio` its relation to the peer's, comparable with the goal's factor."""
 
     value: float
     bound: float
-    ratio: float
+    ratio: float | None
     met: bool
 
 
@@ -71,10 +71,9 @@ class Goal:
         other = results.spread(case, self.peer, self.figure) if self.peer else None
         if own is None or (self.peer and other is None):
             return None
-        base = other.median if other else 1.0
-        bound = base * self.factor
+        bound = self.factor * (other.median if other else 1.0)
         met = own.median <= bound if self.better == "less" else own.median >= bound
-        return Judgement(own.median, bound, own.median / base if base else 0.0, met)
+        return Judgement(own.median, bound, own.median / other.median if other else None, met)
 
 
 GOALS = (

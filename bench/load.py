@@ -84,7 +84,6 @@ class Load:
             self.process.stop()
 
 
-
 def open_load(mode: str, options: Mapping[str, object], *, folder: Path, cpus: set[int] | None) -> Load:
     """Start the client; returns when its tunnels are open and warm. Raises ProcessError if any is not."""
     argv = [str(folder / "load"), mode, *(f"{name}={value}" for name, value in options.items())]

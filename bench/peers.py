@@ -31,7 +31,8 @@ class Peer:
     """One proxy.
 
     `program` is looked for on the usual paths. `arguments` and `env` may name @CONFIG@, @PORT@, @UPSTREAM@ and @DIR@,
-    a file of `configs` also @ADMIN@ and @DESCRIPTORS@.
+    a file of `configs` also @ADMIN@ and @DESCRIPTORS@. Of lines that end with "#: with access log" or "#: without
+    access log" the file keeps those that fit the run.
     """
 
     name: str
@@ -84,7 +85,13 @@ PEERS = (
         config="nginx.conf",
         version=_said("-v"),
     ),
-    Peer(name="haproxy", program="haproxy", arguments=("-db", "-f", "@CONFIG@"), config="haproxy.cfg", version=_said("-v")),
+    Peer(
+        name="haproxy",
+        program="haproxy",
+        arguments=("-db", "-f", "@CONFIG@"),
+        config="haproxy.cfg",
+        version=_said("-v"),
+    ),
     Peer(
         name="envoy",
         program="envoy",
@@ -124,8 +131,21 @@ PEERS = (
 )
 
 
-def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None) -> Running:
-    """Start it and wait until it accepts. Raises ProcessError."""
+def rendered(template: str, values: Mapping[str, str], access_log: str) -> str:
+    """The template for a run "with" or "without" access log, its placeholders filled in."""
+    dropped = "#: without access log" if access_log == "with" else "#: with access log"
+    lines = (line.partition("#: with")[0].rstrip() for line in template.splitlines() if not line.endswith(dropped))
+    return _filled("\n".join(lines) + "\n", values)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None, access_log: str) -> Running:
+    """Start it, "with" or "without" access log, and wait until it accepts. Raises ProcessError."""
     port = processes.free_port()
     own = folder / peer.name
     own.mkdir(exist_ok=True)
@@ -138,18 +158,13 @@ def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None) -> 
         "@DESCRIPTORS@": str(DESCRIPTORS),
     }
 
-    def filled(text: str) -> str:
-        for name, value in values.items():
-            text = text.replace(name, value)
-        return text
-
     if peer.config:
-        (own / peer.config).write_text(filled((CONFIGS / peer.config).read_text()))
+        (own / peer.config).write_text(rendered((CONFIGS / peer.config).read_text(), values, access_log))
     process = processes.start(
         peer.name,
-        [peer.find() or peer.program, *map(filled, peer.arguments)],
+        [peer.find() or peer.program, *(_filled(text, values) for text in peer.arguments)],
         folder=own,
-        env={name: filled(value) for name, value in peer.env.items()},
+        env={name: _filled(value, values) for name, value in peer.env.items()},
         cpus=cpus,
     )
     try:

@@ -51,9 +51,11 @@ class Results:
         found = [sample[figure] for sample in self.samples.get(case, {}).get(peer, []) if figure in sample]
         return Spread.of(found) if found else None
 
-    def find(self, start: str) -> str | None:
-        """The measured case whose name begins so: `--quick` shortens the numbers at the end."""
-        return next((case for case in self.samples if case.startswith(start)), None)
+    def find(self, name: str) -> str | None:
+        """The measured case of that name; a name that ends in "-" stands for the first that begins so."""
+        if name.endswith("-"):
+            return next((case for case in self.samples if case.startswith(name)), None)
+        return name if name in self.samples else None
 
     def peers(self, case: str) -> list[str]:
         """The peers of a case in the order of `about["peers"]`, the direct connection first."""

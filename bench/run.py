@@ -29,12 +29,16 @@ DIRECT = "direct"  # the row without a proxy: what load client and echo server c
 
 @attrs.define(eq=False, kw_only=True)
 class Bench:
-    """The processes of one run. `peers` are started when first needed and again when one has died."""
+    """The processes of one run, "with" or "without" access log.
+
+    `peers` are started when first needed and again when one has died.
+    """
 
     folder: Path
     peers: Sequence[Peer]
     proxy_cpus: set[int] | None
     load_cpus: set[int] | None
+    access_log: str
     say: Callable[[str], None]
     _echo: tuple[Process, int] | None = None
     _running: dict[str, Running] = attrs.field(factory=dict)
@@ -72,9 +76,14 @@ class Bench:
         self._echo = start_echo(self.folder, self.load_cpus)
         return self._echo
 
+    def _start(self, peer: Peer, upstream: int) -> Running:
+        return peers.start(
+            peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus, access_log=self.access_log
+        )
+
     @contextmanager
     def _started(self, peer: Peer, upstream: int) -> Iterator[Running]:
-        running = peers.start(peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus)
+        running = self._start(peer, upstream)
         try:
             yield running
         finally:
@@ -83,7 +92,7 @@ class Bench:
     def _ensure(self, peer: Peer, upstream: int) -> Running:
         running = self._running.get(peer.name)
         if running is None or running.process.popen.poll() is not None:
-            running = peers.start(peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus)
+            running = self._start(peer, upstream)
             self._running[peer.name] = running
         return running
 

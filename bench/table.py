@@ -78,7 +78,8 @@ def goal_table(results: Results) -> Iterator[str]:
         found = goal.judge(results)
         if found:
             verdict = "met" if found.met else "MISSED"
-            rows.append([goal.title, number(found.value), number(found.bound), f"{found.ratio:.2f}", verdict])
+            ratio = f"{found.ratio:.2f}" if found.ratio is not None else "-"
+            rows.append([goal.title, number(found.value), number(found.bound), ratio, verdict])
     yield from columns(rows)
 
 

@@ -1,0 +1,65 @@
+"""Tables, goals and picture, drawn from figures that are made up."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.headlines import HEADLINES, Goal
+from bench.picture import draw
+from bench.results import Results
+from bench.table import columns, number, report
+
+MACHINE = {"cpu": "<CPU & more>", "cpus": 2, "kernel": "6", "python": "3", "when": "now"}
+
+
+@pytest.fixture
+def results():
+    about = {
+        "peers": {"nginx": "1", "trioproxy": "2"},
+        "machine": MACHINE,
+        "settings": {"rounds": 1},
+        "skipped": ["envoy"],
+    }
+    made = Results(about, {})
+    for headline in HEADLINES:
+        case = headline.case + "9" * headline.case.endswith("-")
+        made.titles[case] = "a case"
+        made.add(case, "nginx", {headline.figure: 10.0})
+        made.add(case, "trioproxy", {headline.figure: 12.0})
+    return made
+
+
+def test_the_picture_is_well_formed_and_has_every_headline(results):
+    root = ET.fromstring(draw(results))
+    words = "".join(root.itertext())
+    assert all(headline.title in words for headline in HEADLINES)
+    assert "<CPU & more>" in words
+
+
+def test_the_report_names_what_was_not_measured(results):
+    results.fail("echo-64B-64", "caddy", "ended with status 3")
+    text = "\n".join(report(results))
+    assert "not measured: echo-64B-64, caddy: ended with status 3" in text
+    assert "skipped, not installed: envoy" in text
+
+
+def test_a_goal_with_a_peer_compares_medians(results):
+    found = Goal("", "echo-64B-64", "proxy_cpu_us", "less", 1.15, "nginx").judge(results)
+    assert (found.value, found.bound, found.ratio, found.met) == (12.0, 11.5, 1.2, False)
+    assert Goal("", "echo-64B-64", "proxy_cpu_us", "more", 1.15, "nginx").judge(results).met
+
+
+def test_a_goal_without_a_peer_is_a_bound_of_its_own(results):
+    assert Goal("", "memory-", "kb_per_tunnel", "less", 12.0).judge(results).met
+    assert Goal("", "memory-", "kb_per_tunnel", "less", 1.0, "envoy").judge(results) is None
+
+
+def test_columns_line_up():
+    assert list(columns([["a", "10"], ["bcd", "5"]])) == ["a    10", "bcd   5"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0, "0.00"), (1.234, "1.23"), (45.67, "45.7"), (12345.6, "12,346")])
+def test_numbers_show_the_digits_that_count(value, shown):
+    assert number(value) == shown
