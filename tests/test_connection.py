@@ -403,7 +403,7 @@ async def test_cut_before_a_request_it_is_no_request(said):
     async with proxying(answers()) as proxy:
         await proxy.connect().send(said or b"\r\n")
         await trio.testing.wait_all_tasks_blocked()
-        proxy.end()
+        proxy.cut()
     assert proxy.endings == {"proxy head cut": 1}
     assert proxy.log == []
 
@@ -420,7 +420,7 @@ async def test_cut_inside_an_answer_that_only_the_end_would_end_it_is_reset():
         await http.head()
         await http.take(3)
         await trio.testing.wait_all_tasks_blocked()
-        proxy._nursery.cancel_scope.cancel()
+        proxy.cut()
         with pytest.raises(ConnectionResetError):
             await http.take(1)
 
@@ -438,7 +438,7 @@ async def test_a_bug_ends_one_connection_is_logged_and_counted_once():
         assert await http.at_end()
         proxy.context.router = router
         assert (await proxy.ask(get_request())).status == 200
-        assert proxy.endings == {"upstream response done": 2, "proxy head internal": 1, "client head done": 1}
+        assert proxy.endings == {"upstream response done": 2, "proxy response internal": 1, "client head done": 1}
         assert [line["reason"] for line in proxy.log if line["event"] == "request"] == ["done", "internal", "done"]
 
 

@@ -591,7 +591,7 @@ async def test_cut_while_it_is_served_a_request_counts_as_cut_and_leaves_nothing
         await arrived.wait()
         await trio.testing.wait_all_tasks_blocked()
         assert proxy.upstreams[0].active == 1
-        proxy.end()
+        proxy.cut()
     assert proxy.endings == {"proxy response cut": 1}
 
 
@@ -604,6 +604,6 @@ async def test_a_bug_while_a_body_goes_up_ends_that_connection_alone_and_counts_
         await http.send(b"d")
         await proxy.context.no_connections()
         proxy.context.config = config
-        assert proxy.endings == {"proxy head internal": 1}
+        assert proxy.endings == {"proxy response internal": 1}
         assert proxy.codes == {"other": 1}
         assert (await proxy.ask(get_request())).status == 200

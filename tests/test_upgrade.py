@@ -540,7 +540,7 @@ async def test_cut_while_the_upstream_is_waited_for_an_upgrade_leaves_nothing():
         await proxy.connect().send(upgrade_request())
         await trio.testing.wait_all_tasks_blocked()
         assert proxy.upstreams[0].active == 1 and proxy.upstreams[0].handshakes
-        proxy.end()
+        proxy.cut()
     assert proxy.endings == {"proxy response cut": 1}
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "tests" / "peers"
 PYTHON = sys.executable
+TEST_SECONDS = 150.0  # a guard: a peer that waits for ever must not hang the suite
 
 # LISTEN_PID must be the program's own process id, which only the child itself knows before it becomes the program;
 # activated sockets start at descriptor 3.
@@ -192,11 +193,17 @@ class Programs:
             assert "Traceback" not in program.err.text, f"{program.name} printed a traceback:\n{program.err.text}"
 
 
+async def _end_hanging_test() -> None:
+    await trio.sleep(TEST_SECONDS)
+    raise AssertionError(f"the test still ran after {TEST_SECONDS} s")
+
+
 @asynccontextmanager
 async def open_programs(folder: Path) -> AsyncIterator[Programs]:
     """Processes that live as long as the block; none outlives it, whatever happens in it."""
     async with trio.open_nursery() as nursery:
         programs = Programs(nursery, folder)
+        nursery.start_soon(_end_hanging_test)
         try:
             yield programs
         finally:

@@ -216,10 +216,14 @@ class Harness:
             codes[code] = codes.get(code, 0) + value
         return codes
 
+    def cut(self) -> None:
+        """Cancel all connections."""
+        self._nursery.cancel_scope.cancel()
+
     def end(self) -> None:
+        self.cut()
         for client in self._clients:
             client.socket.close()
-        self._nursery.cancel_scope.cancel()
 
     def check_nothing_left(self) -> None:
         context = self.context
