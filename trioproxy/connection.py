@@ -23,7 +23,7 @@ from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
 from trioproxy.transport import abort, close_gently
-from trioproxy.tunnels import count_ending, run_tunnel
+from trioproxy.tunnels import count_ending, run_tunnel, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.wire.http1 import RequestHead, RequestParser
 
@@ -42,15 +42,15 @@ async def handle_connection(
 ) -> None:
     """Serve one accepted connection to its end, and close it. Never raises for what peers do.
 
-    An unforeseen exception ends this connection alone: it is logged with its traceback and counted as `internal`.
+    An exception that is a bug ends this connection alone: it is logged here with its traceback, and counted as
+    `internal` where it went through.
     """
     try:
         upgraded = await _serve_requests(context, stream, listener, address, trusted=trusted)
         if upgraded is not None:
             await run_tunnel(context, upgraded)
-    except Exception:  # a bug
+    except Exception:
         context.log.exception("internal_error", client=address, listener=listener.name)
-        count_ending(context, Ending(Source.PROXY, Phase.HEAD, Reason.INTERNAL))
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -90,8 +90,8 @@ async def _next_head(context: Context, client: Client, record: Record, patience:
         await _answer_failure(client, failure, record)
         _finish(context, record)
         return None
-    except trio.Cancelled:
-        count_ending(context, Ending(Source.PROXY, Phase.HEAD, Reason.CUT))
+    except BaseException as error:
+        count_ending(context, unforeseen(error, Phase.HEAD))
         raise
     record.head_s = trio.current_time() - started
     return head
@@ -155,9 +155,7 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
             client.reusable = False
         await _answer_failure(client, failure, record, head_only=head.method == b"HEAD")
     except BaseException as error:
-        # Cancelled, which leaves a nursery in a group, or a bug.
-        if not isinstance(error, Exception):
-            record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.CUT)
+        record.ending = unforeseen(error, Phase.RESPONSE)
         if client.open_ended:
             abort(client.stream)
         raise
@@ -230,11 +228,9 @@ async def _answer_failure(client: Client, failure: ProxyError, record: Record, *
 
 
 def _finish(context: Context, record: Record) -> None:
-    """Count and log a request that is over; one without an ending met a bug, which `handle_connection` counts."""
+    """Count and log a request that is over."""
     if record.ending is not None:
         count_ending(context, record.ending)
-    else:
-        record.ending = Ending(Source.PROXY, Phase.RESPONSE, Reason.INTERNAL)
     route, pool = record.route or NONE, record.pool or NONE
     kind = record.kind or "http"
     context.metrics.inc(m.REQUESTS, (route, pool, kind, status_label(record.status)))

@@ -41,16 +41,18 @@ async def run_tunnel(context: Context, upgraded: Upgraded) -> None:
     record = upgraded.record
     opened = OpenTunnel(record, upgraded.tunnel, TunnelMeter(context.metrics, record.pool, record.upstream))
     started = trio.current_time()
-    ending = Ending(Source.PROXY, Phase.TUNNEL, Reason.CUT)  # unless the relay comes to say otherwise
     try:
         _record_start(context, opened)
         if context.draining:
             upgraded.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
-        ending = await context.relay.run(upgraded.tunnel)
+        record.ending = await context.relay.run(upgraded.tunnel)
+    except BaseException as error:
+        record.ending = unforeseen(error, Phase.TUNNEL)
+        raise
     finally:
         upgraded.connection.close()
         record.duration_s = trio.current_time() - started
-        _record_end(context, opened, ending)
+        _record_end(context, opened)
 
 
 def _record_start(context: Context, opened: OpenTunnel) -> None:
@@ -62,17 +64,22 @@ def _record_start(context: Context, opened: OpenTunnel) -> None:
     log_tunnel_open(context.log, record)
 
 
-def _record_end(context: Context, opened: OpenTunnel, ending: Ending) -> None:
+def _record_end(context: Context, opened: OpenTunnel) -> None:
     opened.publish()
     record, tunnel = opened.record, opened.tunnel
-    record.ending = ending
     del context.tunnels[record.id]
     context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream), -1)
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
-    code = close_code_label(close_code(tunnel, ending.by))
-    context.metrics.inc(m.CLOSES, (record.pool, record.upstream, ending.by, code))
-    count_ending(context, ending)
+    if record.ending is not None:
+        code = close_code_label(close_code(tunnel, record.ending.by))
+        context.metrics.inc(m.CLOSES, (record.pool, record.upstream, record.ending.by, code))
+        count_ending(context, record.ending)
     log_end(context.log, record)
+
+
+def unforeseen(error: BaseException, phase: Phase) -> Ending:
+    """How that ends which an exception ends: cut where it was cancelled (in a group, if by a nursery), else a bug."""
+    return Ending(Source.PROXY, phase, Reason.INTERNAL if isinstance(error, Exception) else Reason.CUT)
 
 
 def count_ending(context: Context, ending: Ending) -> None:

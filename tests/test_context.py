@@ -1,0 +1,66 @@
+"""What all connections share: ids, the count of connections, the tunnels' metrics."""
+
+from __future__ import annotations
+
+import re
+
+import trio
+from support.scripted import REFUSED, make_context
+
+from trioproxy.context import new_ids
+
+
+def test_ids_are_short_and_differ_within_and_between_processes():
+    ids, others = new_ids(), new_ids()
+    made = [next(ids) for _ in range(20)] + [next(others)]
+    assert all(re.fullmatch(r"[0-9a-f]{6}-[0-9a-f]+", each) for each in made)
+    assert len(set(made)) == 21
+
+
+async def test_waiting_for_no_connections_ends_with_the_last_one():
+    context = make_context([REFUSED], None)
+    await context.no_connections()
+    for _ in range(2):
+        context.connection_began()
+    over = []
+    async with trio.open_nursery() as nursery:
+
+        async def wait():
+            await context.no_connections()
+            over.append(True)
+
+        nursery.start_soon(wait)
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        context.connection_ended()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not over
+        context.connection_ended()
+    assert over == [True, True]
+
+
+async def test_a_connection_that_comes_meanwhile_is_waited_for_too(autojump_clock):
+    context = make_context([REFUSED], None)
+    context.connection_began()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(context.no_connections)
+        await trio.testing.wait_all_tasks_blocked()
+        context.connection_ended()
+        context.connection_began()
+        with trio.move_on_after(10) as scope:
+            await context.no_connections()
+        assert scope.cancelled_caught
+        context.connection_ended()
+
+
+def test_publishing_asks_every_open_tunnel():
+    context = make_context([REFUSED], None)
+    published = []
+
+    class Opened:
+        def publish(self):
+            published.append(self)
+
+    context.tunnels = {"1": Opened(), "2": Opened()}
+    context.publish_tunnels()
+    assert published == list(context.tunnels.values())

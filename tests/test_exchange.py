@@ -1,0 +1,59 @@
+"""One request being served: whether it has a body, and its head as the upstream sees it."""
+
+from __future__ import annotations
+
+import pytest
+from support.http_client import get_request, parse_head
+from support.scripted import REFUSED, make_context
+from trio.testing import memory_stream_pair
+
+from trioproxy.client import Client
+from trioproxy.exchange import Exchange, has_body
+from trioproxy.record import Record
+from trioproxy.wire.http1 import RequestHead, RequestParser
+
+
+def parsed(raw: bytes) -> RequestHead:
+    parser = RequestParser(max_head_bytes=1000, max_headers=10)
+    parser.receive_data(raw)
+    head = parser.next_event()
+    assert isinstance(head, RequestHead)
+    return head
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [("A: b", False), ("Content-Length: 0", False), ("Content-Length: 1", True), ("Transfer-Encoding: chunked", True)],
+)
+def test_a_body_is_what_follows_a_head(line, body):
+    assert has_body(parsed(get_request("/", line))) is body
+
+
+async def test_the_upstreams_head_is_rewritten_and_framed():
+    context = make_context(
+        [REFUSED],
+        None,
+        route={"path": "/app", "strip_prefix": True, "host_header": "literal:b.test", "set_headers": {"X-Env": "prod"}},
+    )
+    stream, _ = memory_stream_pair()
+    client = Client(
+        stream, RequestParser(max_head_bytes=1, max_headers=1), "192.0.2.7", context.config.listeners[0], False
+    )
+    head = parsed(get_request("/app/x?y=1", "Connection: close", "A: b"))
+    pool = context.pools["backend"]
+    exchange = Exchange(context, client, head, context.config.routes[0], pool, Record())
+    raw = exchange.upstream_head(pool.upstreams[0], framing=((b"Transfer-Encoding", b"chunked"),))
+    assert raw.endswith(b"\r\n\r\n")
+    sent = parse_head(raw[:-4])
+    assert sent.start == b"GET /x?y=1 HTTP/1.1"
+    assert sent.fields == (
+        (b"Host", b"b.test"),
+        (b"A", b"b"),
+        (b"X-Forwarded-For", b"192.0.2.7"),
+        (b"X-Forwarded-Proto", b"http"),
+        (b"X-Forwarded-Host", b"a.test"),
+        (b"X-Real-IP", b"192.0.2.7"),
+        (b"Via", b"1.1 trioproxy"),
+        (b"X-Env", b"prod"),
+        (b"Transfer-Encoding", b"chunked"),
+    )
