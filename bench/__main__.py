@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import attrs
 import click
 import trio
 
@@ -69,17 +70,28 @@ def processors(*, pin: bool) -> tuple[set[int] | None, set[int] | None]:
     return ({available[0]}, set(available[1:])) if pin and len(available) > 1 else (None, None)
 
 
-def progress(line: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
+@attrs.define(eq=False)
+class Progress:
+    """What is being measured, on stderr: one changing line on a terminal, else a line for each case."""
+
+    case: str = ""
+
+    def __call__(self, case: str, detail: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{case}{detail}", end="", file=sys.stderr, flush=True)
+        elif case != self.case:
+            print(case, file=sys.stderr, flush=True)
+        self.case = case
+
+    def end(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def write(results: Results, json_file: Path, picture: Path) -> None:
     results.save(json_file)
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(draw(results))
-    progress("")
     print("\n".join(report(results)))
     print(f"\nfigures: {json_file}, picture: {picture}")
 
@@ -124,7 +136,7 @@ def main(
         "descriptors": raise_descriptor_limit(),
     }
     results = Results(about, {case.name: case.title for case in cases})
-    began = time.monotonic()
+    began, progress = time.monotonic(), Progress()
     with tempfile.TemporaryDirectory(prefix="trioproxy-bench-") as name:
         folder, (proxy_cpus, load_cpus) = Path(name), processors(pin=pin)
         measure(
@@ -140,6 +152,7 @@ def main(
             rounds,
             results,
         )
+    progress.end()
     about["took_seconds"] = round(time.monotonic() - began)
     write(results, json_file, picture)
 
@@ -152,8 +165,7 @@ def measure(bench: Bench, cases: list[Case], rounds: int, results: Results) -> N
     except ProcessError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
-        progress("")
-        print("stopped; what was measured so far:\n", file=sys.stderr)
+        print("\nstopped; what was measured so far:\n", file=sys.stderr)
     finally:
         bench.stop()
 

@@ -39,7 +39,7 @@ class Bench:
     proxy_cpus: set[int] | None
     load_cpus: set[int] | None
     access_log: str
-    say: Callable[[str], None]
+    say: Callable[[str, str], None]
     _echo: tuple[Process, int] | None = None
     _running: dict[str, Running] = attrs.field(factory=dict)
 
@@ -49,7 +49,7 @@ class Bench:
             for turn in range(rounds):
                 first = turn % len(rows)  # nobody is always first
                 for name in rows[first:] + rows[:first]:
-                    self.say(f"{case.title}: round {turn + 1} of {rounds}, {name}")
+                    self.say(case.title, f": round {turn + 1} of {rounds}, {name}")
                     try:
                         results.add(case.name, name, self._sample(case, name))
                     except ProcessError as error:
