@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 from support.frames import CLOSE, WebSocket, upgrade_answer, upgrade_request
 from support.http_client import get_request, reset
+from support.noise import noisy_client, noisy_upstream
 from support.scripted import answers, proxying
 from support.upstream import reply
 
@@ -466,3 +469,20 @@ async def test_a_tunnel_is_the_end_of_the_requests():
         await socket.send(CLOSE, b"\x03\xe8")
         assert (await socket.receive()).close_code == 1000
         assert await http.at_end()
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_whatever_both_sides_do_nothing_is_left_and_everything_is_counted_once(seed, autojump_clock):
+    dice = random.Random(seed)
+    pool = {"retry_on": ("connect", "closed", "5xx"), "attempts": dice.choice([1, 2])}
+    limits = {"max_body_bytes": dice.choice([0, 100_000])}
+    async with proxying(noisy_upstream(dice), noisy_upstream(dice), pool=pool, limits=limits) as proxy:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(noisy_client, dice, proxy)
+        await proxy.context.no_connections()
+    ended = [line for line in proxy.log if line["event"] in {"request", "tunnel_end"}]
+    assert all(line["ended_by"] for line in ended)
+    outside = sum(proxy.endings.values()) - len(ended)
+    assert 0 <= outside <= 5
+    assert sum(proxy.codes.values()) == len(ended)

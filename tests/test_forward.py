@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 from support.http_client import get_request, reset
@@ -607,3 +609,60 @@ async def test_a_bug_while_a_body_goes_up_ends_that_connection_alone_and_counts_
         assert proxy.endings == {"proxy response internal": 1}
         assert proxy.codes == {"other": 1}
         assert (await proxy.ask(get_request())).status == 200
+
+
+# Whose answer it is
+
+
+def marked(dice: random.Random, mark: bytes) -> bytes:
+    """An answer that carries its request's mark, in any framing."""
+    framing = dice.randrange(3)
+    if framing == 0:
+        return reply(mark)
+    if framing == 1:
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(mark), mark)
+    return b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply(mark)
+
+
+def poisoning_upstream(dice: random.Random):
+    """An upstream that answers rightly, now and then with an answer too much behind it, or closes.
+
+    One that comes later, when the next request is under way, cannot be told from the answer to that.
+    """
+
+    async def script(http):
+        while dice.random() < 0.8:
+            head = await http.head()
+            await http.body(head)
+            if dice.random() < 0.1:
+                return  # without an answer
+            extra = dice.choice([b"", b"", b"", reply(b"poison"), b"HTTP/1.1 200", b"\r\n"])
+            await http.send(marked(dice, head.start.split(b" ")[1]) + extra)
+
+    return script
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_an_answer_is_never_anothers_whatever_upstreams_do(seed, autojump_clock):
+    dice = random.Random(seed)
+
+    async def ask(name: int) -> None:
+        http = proxy.connect()
+        bodies = [b"", b"", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"]
+        for number in range(10):
+            mark, body = b"/%d-%d" % (name, number), dice.choice(bodies)
+            method = b"POST" if body else b"GET"
+            await http.send(
+                b"%b %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (method, mark, len(body)) + body
+            )
+            answer = await http.answer()
+            assert answer.status in {200, 502}
+            assert answer.body in {mark, b"502 Bad Gateway\n"}
+            if answer.get(b"connection") == b"close":
+                assert await http.at_end()
+                http = proxy.connect()
+            await trio.sleep(dice.choice([0, 0, 0.5, 2]))
+
+    async with proxying(poisoning_upstream(dice), poisoning_upstream(dice)) as proxy, trio.open_nursery() as nursery:
+        for name in range(4):
+            nursery.start_soon(ask, name)
