@@ -170,3 +170,16 @@ async def test_garbage_is_answered_and_counted_off():
         await stream.aclose()
         await until_idle(listener)
         assert active(listener) == 0
+
+
+async def test_a_client_that_is_gone_before_it_is_accepted_harms_nobody():
+    async with listener_running() as listener:
+        for _ in range(3):
+            with socket.create_connection(listener.sock.getsockname()) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, transport._LINGER_NONE)
+        async with await dial(listener.address) as stream:
+            await stream.send_all(get_request())
+            assert b" 503 " in await stream.receive_some()
+        await until_idle(listener)
+        assert active(listener) == 0
+        assert listener.context.metrics.value(m.CONNECTIONS, ("l0",)) == 4
