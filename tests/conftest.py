@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from support.processes import open_programs, raise_descriptor_limit
 
@@ -12,3 +14,13 @@ async def programs(tmp_path):
     raise_descriptor_limit()
     async with open_programs(tmp_path) as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where TRIOPROXY_REQUIRE_ALL is set, a skip for want of a program is a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("TRIOPROXY_REQUIRE_ALL"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report

@@ -224,6 +224,7 @@ async def test_a_silent_upstream_ends_the_handshake_with_504(programs):
 
 
 async def test_a_client_that_gives_up_during_the_handshake_frees_the_upstream(programs):
+    """At the latest with `timeouts.handshake`: FIN alone may also mean a client that goes on reading."""
     asked, left = trio.Event(), trio.Event()
 
     async def serve(http):
@@ -234,7 +235,7 @@ async def test_a_client_that_gives_up_during_the_handshake_frees_the_upstream(pr
         finally:
             left.set()
 
-    async with proxied(programs, serve) as both:
+    async with proxied(programs, serve, timeouts={"handshake": 1}) as both:
         stream = await dial(both.address)
         await HttpConnection(stream).send(upgrade_request())
         await asked.wait()
