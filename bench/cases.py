@@ -129,7 +129,10 @@ def _memory(case: Case, site: Site) -> dict[str, float]:
     pid = site.proxy or site.echo
     for tunnels in (100, case.tunnels):  # the first run only warms code and allocator up
         before = clocks.resident_bytes(pid)
-        load = open_load("echo", {"port": site.port, "n": tunnels}, folder=site.folder, cpus=site.load_cpus)
+        # Each carries one message, one tunnel after the other: all at once would take as many buffers as tunnels.
+        options = {"port": site.port, "n": tunnels, "warm": 0, "seconds": 2, "interval": 2}
+        load = open_load("sparse", options, folder=site.folder, cpus=site.load_cpus)
+        load.measure()
         time.sleep(SETTLE_SECONDS)
         grown = clocks.resident_bytes(pid) - before
         closed = load.close()

@@ -41,14 +41,13 @@ static struct {
 } opt = {.n = 1, .size = 64, .seconds = 1, .warm = 0.2, .at_once = 128, .interval = 1, .limit = 30};
 
 static enum { ECHO, SPARSE, HANDSHAKE, HTTP } mode;
-static int epoll_fd, issuing, pending, opened, closed_early, refused, bad_answers, timeouts, late, closing;
+static int epoll_fd, issuing, pending, opened, late, closing;
+static int closed_early, refused, bad_answers, timeouts; /* failures, each once per connection */
 static Conn *conns;
 static uint8_t buffer[READ_BYTES], *plain, *masked, header[14], echo_header[10], mask[4];
 static size_t header_len, echo_header_len;
 static uint64_t messages, histogram[64 * 64], slowest, window_start;
 static const char REQUEST[] = "GET /plain HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
-
-static void send_next(Conn *c);
 
 static uint32_t number(const Conn *c) { return (uint32_t)(c - conns); }
 
@@ -154,8 +153,7 @@ static void take_head(Conn *c) {
 /* The first bytes of a message: a header, then tunnel and message number. Returns their length. */
 static size_t lead(uint8_t *out, const uint8_t *head, size_t head_len, const Conn *c, uint32_t message) {
     uint32_t id[2] = {number(c), message};
-    memcpy(out, head, head_len);
-    memcpy(out + head_len, id, 8);
+    memcpy(mempcpy(out, head, head_len), id, 8);
     return head_len + 8;
 }
 
@@ -310,7 +308,7 @@ static int close_all(void) {
     static const uint8_t close_frame[] = {0x88, 0x82, 0, 0, 0, 0, 1000 >> 8, 1000 & 255};
     uint64_t until = now_ns() + GRACE_NS / 2;
     int polite = 0;
-    closing = 1; /* counts the ends from here on, too */
+    closing = 1; /* from here on it counts the tunnels that ended, plus one */
     for (int i = 0; i < opt.n; i++)
         if (conns[i].state == OPEN && mode != HTTP) send(conns[i].fd, close_frame, sizeof close_frame, 0);
     while (mode != HTTP && closing <= opened && now_ns() < until) turn(now_ns() + 20000000);
@@ -354,10 +352,7 @@ static void read_options(int argc, char **argv) {
     if (mode > 3 || !opt.port || opt.n < 1 || opt.size < 8) die("usage: load echo|sparse|handshake|http port=P n=N ...");
 }
 
-static int wait_for_line(void) {
-    char line[16];
-    return fgets(line, sizeof line, stdin) != NULL;
-}
+static int wait_for_line(void) { return fgets((char[16]){0}, 16, stdin) != NULL; }
 
 static void print_counts(void) {
     printf("\"opened\": %d, \"refused\": %d, \"closed_early\": %d, \"bad_answers\": %d, \"timeouts\": %d", opened, refused,
