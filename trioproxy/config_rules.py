@@ -9,7 +9,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 
@@ -22,7 +22,7 @@ LONGEST_QUOTE = 60  # of a wrong value in a message: enough to recognise it
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,19}) ?(?P<unit>B|KiB|MiB|GiB)")
 _NEARLY_SIZE = re.compile(r"\s*(?P<number>[0-9]{1,19})\s*(?P<unit>[kmg]?)i?b?\s*", re.IGNORECASE)
-_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 class Unfit(ValueError):  # noqa: N818 - a value is unfit; the error a user sees is ConfigError

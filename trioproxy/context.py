@@ -43,7 +43,7 @@ class Context:
     log: Log
     relay: Relay
     max_connections: int  # `limits.max_connections`, or what the descriptors allow
-    connections: int = 0  # open client connections, those being rejected included
+    connections: int = 0  # open client connections; those being rejected do not count
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
     draining: bool = False  # no new work is taken
     # The waits of client connections that have no request under way: a drain cancels them.

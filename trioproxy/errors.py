@@ -70,8 +70,8 @@ class Ending:
 class ProxyError(Exception):
     """A failure with its consequences: what to answer (`status`) and whether another upstream may be tried.
 
-    `retryable` speaks of the failure alone: that nothing reached an upstream, or that no answer byte came from it. Whether the
-    request itself may be repeated is decided in `dialing`.
+    `retryable` speaks of the failure alone: that nothing reached an upstream, or that no answer byte came from it.
+    Whether the request itself may be repeated is decided in `forward` and `upgrade`.
     """
 
     source: Source

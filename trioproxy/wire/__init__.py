@@ -1,1 +1,1 @@
-"""The rules of the wire, sans I/O: header fields, HTTP/1.1 messages, WebSocket frames. Nothing here waits or connects."""
+"""The rules of the wire, sans I/O: fields, HTTP/1.1 messages, WebSocket frames. Nothing here waits or connects."""

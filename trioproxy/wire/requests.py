@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
@@ -34,7 +34,7 @@ AUTHORITY = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?"
 )  # RFC 3986 §3.2 without userinfo; of the IP literals only IPv6
 
-_REASONS = {400: Reason.INVALID, 414: Reason.TOO_LARGE, 431: Reason.TOO_LARGE}
+_REASONS: Final = {400: Reason.INVALID, 414: Reason.TOO_LARGE, 431: Reason.TOO_LARGE}
 
 
 def refuse_head(status: int, detail: str) -> ProxyError:
