@@ -21,7 +21,8 @@ RANKS = (
     {"balancing", "health", "routing", "board", "config_file"}
     | {"config_lines", "config_structure", "config_converter", "config_checks", "config_show"}  # parts of config_file
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
-    {"record", "transport", "systemd", "upstreams", "metrics", "logs"},
+    {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
+    | {"streaming"},  # transport's other half: what is connected
     # client, exchange, context: what a connection's modules have in common, so that they need not know one another.
     {"dialing", "relay", "client", "exchange", "context"},
     # answer: the half of a plain exchange that a refused upgrade needs, too.
@@ -49,7 +50,7 @@ IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
-    "socket": {"transport", "systemd", "relay.pump", "relay.ports", "relay.streams"},
+    "socket": {"transport", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"},
     "mmap": {"board"},
     "signal": {"lifecycle"},
     "trio_websocket": {"probes", "demo"},

@@ -1,4 +1,4 @@
-"""Sockets as the kernel makes them: binding, adopting, accepting, dialling, and the ends of connections."""
+"""Sockets as the kernel makes them: binding, adopting, accepting, dialling."""
 
 from __future__ import annotations
 
@@ -14,30 +14,22 @@ import attrs
 import pytest
 import trio
 from support.serving import descriptors, no_descriptors_left
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trioproxy import transport
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.transport import (
     ACCEPT_BATCH,
     ACCEPT_PAUSE,
-    DISCARD_BYTES,
-    DISCARD_SECONDS,
     Address,
     ListenError,
-    abort,
     accept_connections,
-    as_stream,
     bind,
     client_name,
-    close_gently,
     close_listener,
     dial,
     format_address,
-    is_quiet,
     parse_address,
     raise_descriptor_limit,
-    translated,
 )
 
 V4 = socket.AF_INET
@@ -88,14 +80,6 @@ def silent():
 def closed_port() -> tuple[int, tuple[str, int]]:
     with listening() as sock:
         return V4, sock.getsockname()
-
-
-async def stream_pair():
-    """Both ends of a TCP connection, as streams."""
-    with listening() as sock:
-        near = as_stream(socket.create_connection(sock.getsockname()))
-        far, _ = sock.accept()
-    return near, as_stream(far)
 
 
 # Addresses
@@ -509,115 +493,6 @@ async def test_a_cancelled_dial_leaves_no_descriptor(autojump_clock):
             await dial([never], 3)
         assert scope.cancelled_caught
         assert descriptors() == before
-
-
-# Ends of connections
-
-
-async def test_an_answer_is_readable_though_the_question_was_not_read():
-    near, far = await stream_pair()
-    await near.send_all(bytes(DISCARD_BYTES // 2))
-    async with trio.open_nursery() as nursery:
-        await far.send_all(b"answer")
-        nursery.start_soon(close_gently, far)
-        assert await near.receive_some() == b"answer"
-        assert await near.receive_some() == b""
-        await near.aclose()
-    assert far.socket.fileno() < 0
-
-
-async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_clock):
-    near, far = memory_stream_pair()
-    start = trio.current_time()
-    await close_gently(far)
-    assert trio.current_time() - start == pytest.approx(DISCARD_SECONDS)
-    assert await near.receive_some() == b""
-    with pytest.raises(trio.BrokenResourceError):
-        await near.send_all(b"more")
-
-
-async def test_a_gentle_close_reads_only_so_much(autojump_clock):
-    near, far = memory_stream_pair()
-    start = trio.current_time()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(close_gently, far)
-        for _ in range(DISCARD_BYTES // 1024):
-            await near.send_all(bytes(1024))
-            await wait_all_tasks_blocked()
-        with pytest.raises(trio.BrokenResourceError):
-            await near.send_all(b"x")
-    assert trio.current_time() == start
-
-
-async def test_a_gentle_close_of_what_is_broken_or_closed_just_closes():
-    near, far = await stream_pair()
-    abort(near)
-    await near.aclose()
-    await close_gently(far)
-    assert far.socket.fileno() < 0
-    await close_gently(far)
-
-
-async def test_a_cancelled_gentle_close_still_closes():
-    near, far = await stream_pair()
-    with trio.move_on_after(0) as scope:
-        await close_gently(far)
-    assert scope.cancelled_caught and far.socket.fileno() < 0
-    await near.aclose()
-
-
-async def test_an_aborted_connection_ends_with_a_reset():
-    near, far = await stream_pair()
-    abort(far)
-    await far.aclose()
-    with pytest.raises(ProxyError) as caught, translated(Source.CLIENT, Phase.REQUEST):
-        await near.receive_some()
-    assert caught.value.reason is Reason.RESET
-    await near.aclose()
-    abort(near)  # closed already
-    abort(memory_stream_pair()[0])  # no socket
-
-
-async def test_what_broke_a_connection_is_told_as_the_callers_failure():
-    near, far = await stream_pair()
-    await far.aclose()
-    await near.aclose()
-    with pytest.raises(ProxyError) as caught, translated(Source.UPSTREAM, Phase.RESPONSE, retryable=True):
-        await near.receive_some()
-    failure = caught.value
-    assert (failure.source, failure.phase, failure.reason) == (Source.UPSTREAM, Phase.RESPONSE, Reason.CLOSED)
-    assert failure.retryable and failure.status == 502
-
-
-# Idle connections
-
-
-async def test_an_idle_connection_is_quiet_until_something_comes():
-    near, far = await stream_pair()
-    async with near, far:
-        assert is_quiet(near)
-        await far.send_all(b"x")
-        assert not is_quiet(near)
-        assert await near.receive_some() == b"x"
-        assert is_quiet(near)
-        await far.send_eof()
-        assert not is_quiet(near)
-
-
-async def test_a_reset_or_closed_connection_is_not_quiet():
-    near, far = await stream_pair()
-    abort(far)
-    await far.aclose()
-    assert not is_quiet(near)
-    await near.aclose()
-    assert not is_quiet(near)
-
-
-async def test_quiet_can_be_told_without_a_descriptor_to_spare():
-    near, far = await stream_pair()
-    async with near, far:
-        with no_descriptors_left():
-            assert is_quiet(near)
 
 
 # Limits

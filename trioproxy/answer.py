@@ -16,7 +16,7 @@ from trioproxy.client import ANSWER_SECONDS, READ_SIZE
 from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.rewriting import client_fields
-from trioproxy.transport import translated
+from trioproxy.streaming import BROKEN, broken, receive
 from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
 
 if TYPE_CHECKING:
@@ -116,14 +116,17 @@ class Answer:
 
     async def _receive(self) -> None:
         """Feed the parser with one read, or the end. Raises ProxyError for a reset, and where nothing comes in time."""
-        fault = translated(Source.UPSTREAM, self.phase, retryable=not self.parser.started)
-        with trio.CancelScope(deadline=self._deadline()) as self._scope, fault:
-            data = await self.connection.stream.receive_some(READ_SIZE)
+        with trio.CancelScope(deadline=self._deadline()) as self._scope:
+            try:
+                data = await receive(self.connection.stream, READ_SIZE)
+            except BROKEN as error:
+                retryable = not self.parser.started
+                raise broken(error, Source.UPSTREAM, self.phase, retryable=retryable) from error
         timed_out, self._scope = self._scope.cancelled_caught, None
         if timed_out:
             raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
         if data:
-            self.parser.receive_data(bytes(data))
+            self.parser.receive_data(data)
         else:
             self.parser.receive_eof()
 

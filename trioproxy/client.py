@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.transport import translated
+from trioproxy.streaming import BROKEN, broken, receive, send
 from trioproxy.wire.headers import Headers
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
@@ -59,13 +59,12 @@ class Client:
         """Feed the parser with one read; False once the client has sent FIN. Raises ProxyError for a reset."""
         if not self.ended:
             try:
-                with translated(Source.CLIENT, phase):
-                    data = await self.stream.receive_some(READ_SIZE)
-            except ProxyError:
+                data = await receive(self.stream, READ_SIZE)
+            except BROKEN as error:
                 self.give_up()
-                raise
+                raise broken(error, Source.CLIENT, phase) from error
             if data:
-                self.parser.receive_data(bytes(data))
+                self.parser.receive_data(data)
                 return True
             self.ended = True
         return False
@@ -83,15 +82,14 @@ class Client:
         Raises ProxyError; the client can then be told nothing more.
         """
         try:
-            with trio.fail_after(patience), translated(Source.CLIENT, Phase.RESPONSE):
-                await self.stream.send_all(data)
+            await send(self.stream, data, patience)
         except trio.TooSlowError:
             self.give_up()
             detail = f"the client did not take {len(data)} bytes in {patience:g} s"
             raise ProxyError(Source.CLIENT, Phase.RESPONSE, Reason.STALLED, 408, detail) from None
-        except ProxyError:
+        except BROKEN as error:
             self.give_up()
-            raise
+            raise broken(error, Source.CLIENT, Phase.RESPONSE) from error
 
     async def answer(self, status: int, *, head_only: bool = False) -> None:
         """Send a short answer of our own; with `Connection: close` unless another request may follow.

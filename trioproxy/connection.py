@@ -22,7 +22,7 @@ from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
 from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
-from trioproxy.transport import abort, close_gently
+from trioproxy.streaming import abort, close_gently
 from trioproxy.tunnels import count_ending, run_tunnel, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.wire.http1 import RequestHead, RequestParser
@@ -129,11 +129,14 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
 
 
 async def _read_head(context: Context, client: Client) -> RequestHead:
-    with trio.move_on_after(context.config.timeouts.head) as scope:
-        event = await client.next_event(Phase.HEAD)
-    if scope.cancelled_caught:
-        detail = f"the head did not end within {context.config.timeouts.head:g} s"
-        raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
+    event = client.parser.next_event()  # the usual head comes in one piece
+    if event is None:
+        patience = context.config.timeouts.head
+        with trio.move_on_after(patience) as scope:
+            event = await client.next_event(Phase.HEAD)
+        if scope.cancelled_caught:
+            detail = f"the head did not end within {patience:g} s"
+            raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
     if not isinstance(event, RequestHead):
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
     if not event.upgrade and not has_body(event):

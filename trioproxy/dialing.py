@@ -13,7 +13,8 @@ import trio
 from trioproxy import metrics as m
 from trioproxy.errors import ProxyError, Reason
 from trioproxy.health import UpstreamState
-from trioproxy.transport import dial, is_quiet
+from trioproxy.streaming import is_quiet
+from trioproxy.transport import dial
 
 if TYPE_CHECKING:
     from trioproxy.context import Context

@@ -17,6 +17,7 @@ from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.exchange import has_body
+from trioproxy.streaming import send
 from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
@@ -195,8 +196,8 @@ class _Attempt:
     async def _send_upstream(self, data: bytes) -> None:
         """Send; an upstream that has gone is found out by reading: it may have answered before it closed."""
         try:
-            with trio.fail_after(self.answer.patience), contextlib.suppress(trio.BrokenResourceError):
-                await self.connection.stream.send_all(data)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await send(self.connection.stream, data, self.answer.patience)
         except trio.TooSlowError:
             raise self._upstream_error(Reason.STALLED, 504, f"took nothing for {self.answer.patience:g} s") from None
         self.answer.progress()

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trioproxy import metrics as m
-from trioproxy import transport
+from trioproxy import streaming, transport
 from trioproxy.client import ANSWER_SECONDS, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
@@ -95,7 +95,7 @@ class Listener:
         try:
             with trio.move_on_after(ANSWER_SECONDS), contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(own_answer(503, head_only=False, close=True))
-                await transport.close_gently(stream)
+                await streaming.close_gently(stream)
         finally:
             self._rejections -= 1
             await trio.aclose_forcefully(stream)

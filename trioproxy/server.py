@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trioproxy import metrics as m
-from trioproxy import transport
+from trioproxy import streaming, transport
 from trioproxy.admin import make_app, serve_admin
 from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
@@ -191,8 +191,8 @@ class Proxy:
         for opened in self.context.tunnels.values():
             opened.tunnel.cut()
             # The engine may not come to it any more: its task is cancelled, too.
-            transport.abort(opened.tunnel.client)
-            transport.abort(opened.tunnel.upstream)
+            streaming.abort(opened.tunnel.client)
+            streaming.abort(opened.tunnel.upstream)
         if self._connections is not None:
             self._connections.cancel_scope.cancel()
 

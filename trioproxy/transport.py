@@ -1,7 +1,7 @@
-"""Sockets: bind, adopt, accept, dial, close gently or abruptly; the one place where OSErrors are translated.
+"""Sockets: bind, adopt, accept, dial; what the system says of them, translated.
 
-What the bytes mean is elsewhere: `wire` reads them, `connection` decides on them. Resolving names is `resolver`'s work:
-`dial` takes addresses that are resolved already.
+Reading, writing and closing what is connected is `streaming`'s work. Resolving names is `resolver`'s: `dial` takes
+addresses that are resolved already.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import contextlib
 import errno
 import os
 import resource
-import select
 import socket
 import stat
-import struct
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -22,7 +20,7 @@ import trio
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
 BACKLOG: Final = 65535
@@ -47,11 +45,6 @@ _ACCEPT_NEXT: Final = frozenset(
 )
 ACCEPT_PAUSE: Final = 0.1  # seconds between attempts while descriptors are short
 ACCEPT_BATCH: Final = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
-# How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
-# to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
-DISCARD_BYTES: Final = 64 * 1024
-DISCARD_SECONDS: Final = 2
-_LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
 
 class ListenError(Exception):
@@ -323,54 +316,6 @@ def _translate_connect(error: OSError, where: str) -> ProxyError:
 
 def _connect_error(reason: Reason, detail: str) -> ProxyError:
     return ProxyError(Source.UPSTREAM, Phase.CONNECT, reason, 503, detail, retryable=True)
-
-
-@contextlib.contextmanager
-def translated(source: Source, phase: Phase, *, retryable: bool = False) -> Iterator[None]:
-    """Turn what Trio raises for a broken connection into a ProxyError that blames `source` (status 502)."""
-    try:
-        yield
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        cause = error.__cause__
-        reason = Reason.RESET if isinstance(cause, ConnectionResetError) else Reason.CLOSED
-        raise ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable) from error
-
-
-def is_quiet(stream: trio.SocketStream) -> bool:
-    """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
-    descriptor = stream.socket.fileno()
-    if descriptor < 0:
-        return False
-    # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
-    look = select.poll()
-    look.register(descriptor, select.POLLIN)
-    return not look.poll(0)
-
-
-async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
-    """End an answer so that the peer can read it: FIN, read away a bounded rest, close (RFC 9112 §9.6).
-
-    Closing with unread input would make the kernel send a reset, which can overtake the answer. Closes the
-    stream in any case.
-    """
-    try:
-        with (
-            trio.move_on_after(DISCARD_SECONDS),
-            contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-        ):
-            await stream.send_eof()
-            discarded = 0
-            while discarded < DISCARD_BYTES and (data := await stream.receive_some(DISCARD_BYTES)):
-                discarded += len(data)
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-def abort(stream: trio.abc.Stream) -> None:
-    """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
-    if isinstance(stream, trio.SocketStream):
-        with contextlib.suppress(OSError, trio.ClosedResourceError):
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
 
 
 def raise_descriptor_limit() -> int:

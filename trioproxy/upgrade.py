@@ -20,6 +20,7 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
+from trioproxy.streaming import send
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
 
@@ -121,13 +122,15 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
 async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answer: Answer) -> ResponseHead:
     # Where sending fails, reading tells what happened: it may have answered before it closed.
     with contextlib.suppress(trio.BrokenResourceError):
-        await connection.stream.send_all(exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS))
+        await send(
+            connection.stream, exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS), answer.patience
+        )
     return await answer.final_head()
 
 
 async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: Answer, head: ResponseHead) -> Upgraded:
     """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
-    client, record, websocket = exchange.client, exchange.record, exchange.route.websocket
+    client, record = exchange.client, exchange.record
     fields = client_fields(head, close=False)
     for name, value in UPGRADE_FIELDS:
         fields.append(name, value)
@@ -138,7 +141,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
     tunnel = Tunnel(
         client.stream,
         connection.stream,
-        strict=websocket.strict,
+        settings=exchange.route.websocket,
         extensions=has_extensions(head),
         idle_timeout=exchange.route.timeouts.tunnel_idle,
         close_timeout=exchange.route.timeouts.close,

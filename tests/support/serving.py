@@ -34,6 +34,7 @@ from trioproxy.config import (
 from trioproxy.logs import Log
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.server import _assemble, serve
+from trioproxy.transport import as_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -143,3 +144,11 @@ def no_descriptors_left() -> Iterator[Callable[[], None]]:
         yield restore
     finally:
         restore()
+
+
+async def stream_pair():
+    """Both ends of a TCP connection, as streams."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = as_stream(socket.create_connection(server.getsockname()))
+        far, _ = server.accept()
+    return near, as_stream(far)

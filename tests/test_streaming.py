@@ -1,0 +1,195 @@
+"""Reading, writing and closing of connected streams: sockets as the kernel makes them, and others."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+from support.serving import no_descriptors_left, stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from trioproxy.errors import Phase, Reason, Source
+from trioproxy.streaming import (
+    DISCARD_BYTES,
+    DISCARD_SECONDS,
+    abort,
+    broken,
+    close_gently,
+    is_quiet,
+    receive,
+    send,
+)
+
+# Ends of connections
+
+
+async def test_an_answer_is_readable_though_the_question_was_not_read():
+    near, far = await stream_pair()
+    await near.send_all(bytes(DISCARD_BYTES // 2))
+    async with trio.open_nursery() as nursery:
+        await far.send_all(b"answer")
+        nursery.start_soon(close_gently, far)
+        assert await near.receive_some() == b"answer"
+        assert await near.receive_some() == b""
+        await near.aclose()
+    assert far.socket.fileno() < 0
+
+
+async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_clock):
+    near, far = memory_stream_pair()
+    start = trio.current_time()
+    await close_gently(far)
+    assert trio.current_time() - start == pytest.approx(DISCARD_SECONDS)
+    assert await near.receive_some() == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await near.send_all(b"more")
+
+
+async def test_a_gentle_close_reads_only_so_much(autojump_clock):
+    near, far = memory_stream_pair()
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close_gently, far)
+        for _ in range(DISCARD_BYTES // 1024):
+            await near.send_all(bytes(1024))
+            await wait_all_tasks_blocked()
+        with pytest.raises(trio.BrokenResourceError):
+            await near.send_all(b"x")
+    assert trio.current_time() == start
+
+
+async def test_a_gentle_close_of_what_is_broken_or_closed_just_closes():
+    near, far = await stream_pair()
+    abort(near)
+    await near.aclose()
+    await close_gently(far)
+    assert far.socket.fileno() < 0
+    await close_gently(far)
+
+
+async def test_a_cancelled_gentle_close_still_closes():
+    near, far = await stream_pair()
+    with trio.move_on_after(0) as scope:
+        await close_gently(far)
+    assert scope.cancelled_caught and far.socket.fileno() < 0
+    await near.aclose()
+
+
+async def test_an_aborted_connection_ends_with_a_reset():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    with pytest.raises(trio.BrokenResourceError) as caught:
+        await receive(near, 1)
+    assert broken(caught.value, Source.CLIENT, Phase.REQUEST).reason is Reason.RESET
+    await near.aclose()
+    abort(near)  # closed already
+    abort(memory_stream_pair()[0])  # no socket
+
+
+async def test_what_broke_a_connection_is_told_as_the_callers_failure():
+    near, far = await stream_pair()
+    await far.aclose()
+    await near.aclose()
+    with pytest.raises(trio.ClosedResourceError) as caught:
+        await receive(near, 1)
+    failure = broken(caught.value, Source.UPSTREAM, Phase.RESPONSE, retryable=True)
+    assert (failure.source, failure.phase, failure.reason) == (Source.UPSTREAM, Phase.RESPONSE, Reason.CLOSED)
+    assert failure.retryable and failure.status == 502
+
+
+# Reading and writing
+
+
+async def memory_pair():
+    return memory_stream_pair()
+
+
+either = pytest.mark.parametrize("make", [stream_pair, memory_pair], ids=["sockets", "memory"])
+
+
+@either
+async def test_bytes_arrive_and_fin_is_nothing(make):
+    near, far = await make()
+    async with near, far:
+        await send(near, b"hallo", 5)
+        assert await receive(far, 3) == b"hal"
+        assert await receive(far, 100) == b"lo"
+        await near.send_eof()
+        assert await receive(far, 100) == b""
+
+
+async def test_what_the_kernel_does_not_take_at_once_follows_in_order():
+    near, far = await stream_pair()
+    payload = random.Random(1).randbytes(8 * 1024 * 1024)
+    got = bytearray()
+
+    async def read():
+        while len(got) < len(payload):
+            got.extend(await receive(far, 65536))
+
+    async with near, far, trio.open_nursery() as nursery:
+        nursery.start_soon(send, near, payload, 60)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(read)
+    assert bytes(got) == payload
+
+
+async def test_a_peer_that_takes_nothing_is_waited_for_only_so_long(autojump_clock):
+    near, far = await stream_pair()
+    async with near, far:
+        with pytest.raises(trio.TooSlowError):
+            await send(near, bytes(16 * 1024 * 1024), 5)
+
+
+async def test_waiting_for_bytes_can_be_cancelled_and_loses_none(autojump_clock):
+    near, far = await stream_pair()
+    async with near, far:
+        with trio.move_on_after(1):
+            await receive(far, 10)
+        await send(near, b"later", 5)
+        assert await receive(far, 10) == b"later"
+
+
+async def test_sending_to_who_is_gone_is_told():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    with pytest.raises(trio.BrokenResourceError) as caught:
+        await send(near, b"x", 5)
+    assert isinstance(caught.value.__cause__, ConnectionResetError | BrokenPipeError)
+    await near.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await send(near, b"x", 5)
+
+
+# Idle connections
+
+
+async def test_an_idle_connection_is_quiet_until_something_comes():
+    near, far = await stream_pair()
+    async with near, far:
+        assert is_quiet(near)
+        await far.send_all(b"x")
+        assert not is_quiet(near)
+        assert await near.receive_some() == b"x"
+        assert is_quiet(near)
+        await far.send_eof()
+        assert not is_quiet(near)
+
+
+async def test_a_reset_or_closed_connection_is_not_quiet():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    assert not is_quiet(near)
+    await near.aclose()
+    assert not is_quiet(near)
+
+
+async def test_quiet_can_be_told_without_a_descriptor_to_spare():
+    near, far = await stream_pair()
+    async with near, far:
+        with no_descriptors_left():
+            assert is_quiet(near)

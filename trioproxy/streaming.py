@@ -1,0 +1,110 @@
+"""Reading, writing and closing connected streams, for plain HTTP and handshakes; failures are told as ProxyErrors.
+
+Sockets take a short way past Trio's: `bench`'s plain HTTP and handshakes pay a third less for it. Open tunnels are
+`relay`'s, getting connected is `transport`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import struct
+from typing import Final
+
+import trio
+
+from trioproxy.errors import Phase, ProxyError, Reason, Source
+
+# How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
+# to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
+DISCARD_BYTES: Final = 64 * 1024
+DISCARD_SECONDS: Final = 2
+BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)  # what reading and writing raise
+_LINGER_NONE: Final = struct.pack("ii", 1, 0)
+
+
+async def receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
+    """Wait for bytes and return up to `most` of them; nothing at the peer's FIN. Raises what `BROKEN` names."""
+    if not isinstance(stream, trio.SocketStream):
+        return bytes(await stream.receive_some(most))
+    descriptor = stream.socket.fileno()
+    if descriptor < 0:
+        raise trio.ClosedResourceError("this stream was closed")
+    while True:
+        # Trio would try to read first. Here the peer has always just been asked, so nothing is there yet.
+        await trio.lowlevel.wait_readable(descriptor)
+        try:
+            return os.read(descriptor, most)
+        except BlockingIOError:  # somebody else's wake-up
+            continue
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+
+async def send(stream: trio.abc.SendStream, data: bytes, patience: float) -> None:
+    """Send all of `data`; raises TooSlowError if that takes `patience` seconds, and what `BROKEN` names.
+
+    What the kernel takes at once is sent without a checkpoint: whoever sends has waited for something before, and the
+    deadline, which costs more than the send, is only set where there is something to wait for.
+    """
+    sent = _send_at_once(stream, data)
+    if sent < len(data):
+        with trio.fail_after(patience):
+            await stream.send_all(memoryview(data)[sent:])
+
+
+def _send_at_once(stream: trio.abc.SendStream, data: bytes) -> int:
+    if not isinstance(stream, trio.SocketStream) or stream.socket.fileno() < 0:
+        return 0  # what is wrong with it, send_all knows to say
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
+    except OSError as error:
+        raise trio.BrokenResourceError(str(error)) from error
+
+
+def broken(error: Exception, source: Source, phase: Phase, *, retryable: bool = False) -> ProxyError:
+    """What `BROKEN` names, as a ProxyError that blames `source` (status 502)."""
+    cause = error.__cause__
+    reason = Reason.RESET if isinstance(cause, ConnectionResetError) else Reason.CLOSED
+    return ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable)
+
+
+def is_quiet(stream: trio.SocketStream) -> bool:
+    """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
+    descriptor = stream.socket.fileno()
+    if descriptor < 0:
+        return False
+    # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
+    look = select.poll()
+    look.register(descriptor, select.POLLIN)
+    return not look.poll(0)
+
+
+async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
+    """End an answer so that the peer can read it: FIN, read away a bounded rest, close (RFC 9112 §9.6).
+
+    Closing with unread input would make the kernel send a reset, which can overtake the answer. Closes the
+    stream in any case.
+    """
+    try:
+        with (
+            trio.move_on_after(DISCARD_SECONDS),
+            contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await stream.send_eof()
+            discarded = 0
+            while discarded < DISCARD_BYTES and (data := await stream.receive_some(DISCARD_BYTES)):
+                discarded += len(data)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def abort(stream: trio.abc.Stream) -> None:
+    """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
+    if isinstance(stream, trio.SocketStream):
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
