@@ -30,6 +30,10 @@ NEVER_NOMINATED = frozenset({b"host", b"content-length"})
 """Fields a `Connection` token cannot take away: routing and framing hang on them."""
 
 
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"})
+"""Fields that say who asked; lower case."""
+
+
 class Headers:
     """An ordered list of `(name, value)` pairs of bytes: names keep their case, look-ups ignore it.
 
@@ -60,6 +64,11 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self._fields!r})"
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The lines' names in lower case, in order; not to be changed."""
+        return self._keys
 
     @overload
     def get(self, name: bytes) -> bytes | None: ...
@@ -103,7 +112,8 @@ class Headers:
     def remove(self, name: bytes) -> None:
         """Take away every line of that name; none is no error."""
         key = name.lower()
-        self._drop({index for index, other in enumerate(self._keys) if other == key})
+        if key in self._keys:
+            self._drop({index for index, other in enumerate(self._keys) if other == key})
 
     def copy(self) -> Headers:
         """The same lines in a list of their own."""
@@ -138,8 +148,8 @@ def add_forwarded(headers: Headers, *, client: str, scheme: str, host: bytes, tr
     A trusted peer's values are kept and its address `client` is appended to the chain; any other peer's (and its
     Forwarded, RFC 7239) are replaced by what we saw. An empty `client` (a Unix socket) or `host` adds no line.
     """
-    if not trusted:
-        for name in (b"Forwarded", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Real-IP"):
+    if not trusted and not FORWARDED.isdisjoint(headers.keys):
+        for name in FORWARDED:
             headers.remove(name)
     address = client.encode("ascii")
     chain = [value for value in (*headers.get_all(b"X-Forwarded-For"), address) if value]
