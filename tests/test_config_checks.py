@@ -70,9 +70,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
     [
         (problems(server=ServerConfig(workers=0)), ("server", "workers")),
         (problems(admin=AdminConfig(chaos=True)), ("admin", "chaos")),
-        (problems(websocket=WebSocketConfig(ping_interval=1.0)), ("websocket", "ping_interval")),
-        (problems(websocket=WebSocketConfig(max_age=1.0)), ("websocket", "max_age")),
-        (of_routes({"path": "/", "websocket": WebSocketConfig(max_message_bytes=1)}), ("routes", 0, "websocket", "max_message_bytes")),
         (of_listener(proxy_protocol=True), ("listeners", 0, "proxy_protocol")),
         (of_listener(handshake_rate=1.0), ("listeners", 0, "handshake_rate")),
         (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
@@ -90,7 +87,11 @@ def test_what_is_not_built_yet_is_refused(found, path):
 
 def test_what_is_built_is_not_refused():
     assert of_pool(balance="least-connections", health=HealthConfig(probe="websocket")) == []
-    assert problems(websocket=WebSocketConfig(strict=False, ping_timeout=3.0)) == []
+    websocket = WebSocketConfig(
+        strict=False, ping_interval=1.0, ping_timeout=3.0, max_message_bytes=1, max_message_rate=1.0, max_age=1.0
+    )
+    assert problems(websocket=websocket) == []
+    assert of_routes({"path": "/", "websocket": websocket}) == []
 
 
 def test_listeners_have_names_and_addresses_of_their_own():

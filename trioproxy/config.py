@@ -166,17 +166,13 @@ class WebSocketConfig:
     """[websocket] and, for one route, [routes.websocket]."""
 
     ping_interval: SecondsOrNone = setting(
-        0.0, "Seconds between the proxy's own pings to both sides; 0 = off.", later=True
+        0.0, "Seconds between the proxy's own pings to both sides, sent to the second; 0 = off."
     )
-    ping_timeout: Seconds = setting(20.0, "Seconds for their pongs.")
-    max_message_bytes: SizeOrNone = setting(
-        0, "Bytes of a message on the wire, 0 = no limit; above it Close 1009.", later=True
-    )
-    max_message_rate: Rate = setting(
-        0.0, "Messages a second a client may send, 0 = no limit; above it Close 1008.", later=True
-    )
+    ping_timeout: Seconds = setting(20.0, "Seconds of silence after a ping that cut a side.")
+    max_message_bytes: SizeOrNone = setting(0, "Bytes of a message on the wire, 0 = no limit; above it Close 1009.")
+    max_message_rate: Rate = setting(0.0, "Messages a second a client may send, 0 = no limit; above it Close 1008.")
     max_age: SecondsOrNone = setting(
-        0.0, "Seconds a tunnel may live, with 10 % jitter, 0 = for ever; then Close 1012.", later=True
+        0.0, "Seconds a tunnel may live, shortened by up to 10 % at random, 0 = for ever; then Close 1012."
     )
     strict: Flag = setting(True, "Whether protocol errors end the tunnel with 1002.")
 

@@ -46,8 +46,22 @@ class DirectionCounts(Protocol):
         ...
 
     @property
+    def message_sizes(self) -> Sequence[int]:
+        """Those messages by the octets of their payload: how many within each of MESSAGE_SIZES, and above."""
+        ...
+
+    @property
+    def message_octets(self) -> int:
+        """The payload octets of those messages."""
+        ...
+
+    @property
     def injected(self) -> Sequence[int]:
-        """Frames the proxy itself sent this way; no other count has them."""
+        """Frames the proxy itself sent this way, and Pongs it took out as answers to them; no other count has them."""
+        ...
+
+    def take_round_trips(self) -> Sequence[float]:
+        """Seconds the receiver took to answer pings of the proxy itself: those since the last call."""
         ...
 
     @property

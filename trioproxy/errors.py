@@ -38,12 +38,14 @@ class Reason(StrEnum):
     DONE = "done"  # ended as it should: closing handshake over, answer sent
     CLOSED = "closed"  # the peer sent FIN where more was due
     RESET = "reset"  # the peer sent RST
-    TIMEOUT = "timeout"  # a wait of `timeouts.*` ran out
+    TIMEOUT = "timeout"  # a wait of `timeouts.*` or `websocket.ping_timeout` ran out
     IDLE = "idle"  # no bytes for `timeouts.tunnel_idle` or `timeouts.keep_alive`
     STALLED = "stalled"  # a write made no progress
     INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade
     PROTOCOL = "protocol"  # breaks the rules of WebSocket framing
-    TOO_LARGE = "too_large"  # head, target, fields or body above a limit
+    TOO_LARGE = "too_large"  # head, target, fields, body or message above a limit
+    TOO_MANY = "too_many"  # messages above `websocket.max_message_rate`
+    AGED = "aged"  # open for as long as `websocket.max_age` allows
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
     NO_ROUTE = "no_route"  # no route leads anywhere for this host and path
     FORBIDDEN = "forbidden"  # Origin not among `allowed_origins`

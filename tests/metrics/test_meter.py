@@ -78,4 +78,4 @@ def test_declared_series_are_those_a_meter_counts_into(metrics, meter):
         for opcode in (0, 1, 2, 8, 9, 10):
             counts.frames[opcode] = 1
     meter.publish(tunnel)
-    assert len(metrics.board.layout.series) == known == 2 * (2 + 6)
+    assert len(metrics.board.layout.series) == known == 2 * (3 + 6)

@@ -6,13 +6,16 @@ import trio
 import trio.testing
 from support.frames import MASK, TEXT, frame
 
+from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Reason
 from trioproxy.relay import Tunnel, open_relay
 from trioproxy.relay.streams import StreamsRelay
 
 
 async def relay_a_frame(relay, client, upstream, near_client, near_upstream):
-    tunnel = Tunnel(near_client, near_upstream, strict=True, extensions=False, idle_timeout=60, close_timeout=5)
+    tunnel = Tunnel(
+        near_client, near_upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.run, tunnel)
         sent = frame(TEXT, b"hello", mask=MASK)

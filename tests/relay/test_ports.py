@@ -8,12 +8,13 @@ import trio
 import trio.testing
 from support.tunnels import tcp_pair
 
+from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.ports import Link
 
 
 def tunnel_over(client, upstream):
-    return Tunnel(client, upstream, strict=True, extensions=False, idle_timeout=60, close_timeout=5)
+    return Tunnel(client, upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5)
 
 
 async def test_only_open_sockets_can_be_borrowed():

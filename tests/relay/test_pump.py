@@ -102,6 +102,7 @@ async def test_a_bug_ends_one_tunnel_and_is_reported(pump, bugs):
         class Broken:
             left = 0
             held = b""
+            allowance = None
 
             def scan(self, *_):
                 raise BugError

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from support.frames import BINARY, CLOSE, MASK, PING, TEXT, close_payload, frame
 
+from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.relay import Tunnel
 from trioproxy.relay.streams import StreamsRelay
@@ -19,7 +20,7 @@ class Conversation:
         self.client, near_client = pair()
         self.upstream, near_upstream = pair()
         self.tunnel = Tunnel(
-            near_client, near_upstream, strict=True, extensions=False, idle_timeout=60, close_timeout=5
+            near_client, near_upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5
         )
         self.ending = None
 

@@ -8,13 +8,14 @@ import pytest
 import trio
 from support.frames import BINARY, CLOSE, MASK, TEXT, close_payload, frame
 
+from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.relay.tunnel import Tunnel
 
 
 @pytest.fixture
 async def tunnel():
-    return Tunnel(None, None, strict=True, extensions=False, idle_timeout=60, close_timeout=5)
+    return Tunnel(None, None, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5)
 
 
 def digest(tunnel, way, data):

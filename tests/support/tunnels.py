@@ -16,6 +16,7 @@ import trio.testing
 from support.frames import CLOSE, MASK, close_payload, frame
 from wsproto.frame_protocol import FrameProtocol
 
+from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import Pump
 from trioproxy.relay.streams import StreamsRelay
@@ -166,12 +167,14 @@ async def tunnel_between(
 ) -> AsyncIterator[Rig]:
     """A tunnel that `relay` runs; both streams are closed when it is over, as a connection would.
 
-    `buffers` is called with the four sockets, `before` with the tunnel before it runs.
+    `settings` are keys of [websocket], and of Tunnel. `buffers` is called with the four sockets, `before` with the tunnel before it runs.
     """
     client, near_client = await pair()
     upstream, near_upstream = await pair()
     buffers(client, near_client, upstream, near_upstream)
-    values = {"strict": True, "extensions": False, "idle_timeout": 3600.0, "close_timeout": 5.0, **settings}
+    names = {field.name for field in attrs.fields(WebSocketConfig)} & settings.keys()
+    websocket = WebSocketConfig(**{name: settings.pop(name) for name in names})
+    values = {"settings": websocket, "extensions": False, "idle_timeout": 3600.0, "close_timeout": 5.0, **settings}
     tunnel = Tunnel(trio.SocketStream(near_client), trio.SocketStream(near_upstream), **values)
     before(tunnel)
     rig = Rig(relay, tunnel, Peer(client, MASK), Peer(upstream, None), trio.CancelScope())

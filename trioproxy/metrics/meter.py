@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trioproxy.counts import DIRECTIONS, OPCODE_LABELS, TO_CLIENT, TO_UPSTREAM, opcode_label
-from trioproxy.metrics.table import BYTES, FRAMES, INJECTED_FRAMES, MESSAGES
+from trioproxy.metrics.table import BYTES, FRAMES, INJECTED_FRAMES, MESSAGE_SIZE, MESSAGES, PING_RTT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SIDES: Final = {TO_UPSTREAM: "upstream", TO_CLIENT: "client"}  # who gets what is injected into a direction
 _NONE: Final = (0,) * 16  # one tuple for all the directions nothing came through
+_NO_SIZES: Final = (0,) * (len(MESSAGE_SIZE.buckets.bounds) + 1)
 
 
 @attrs.define(eq=False)
@@ -28,6 +29,8 @@ class _Published:
 
     bytes: int = 0
     messages: int = 0
+    octets: int = 0
+    sizes: tuple[int, ...] = _NO_SIZES
     frames: tuple[int, ...] = _NONE
     injected: tuple[int, ...] = _NONE
 
@@ -49,12 +52,15 @@ class TunnelMeter:
 
     def _direction(self, name: str, counts: DirectionCounts, published: _Published) -> None:
         inc, labels = self.metrics.inc, (self.pool, self.upstream, name)
-        if new := counts.bytes - published.bytes:  # frames and messages are made of bytes
+        # Frames and messages are made of bytes. Fewer than before: part of a Pong had been counted, which proved to be
+        # the answer to a ping of ours; the next bytes make up for it, as a counter must not fall.
+        if (new := counts.bytes - published.bytes) > 0:
             published.bytes += new
             inc(BYTES, labels, new)
             if new := counts.messages - published.messages:
                 published.messages += new
                 inc(MESSAGES, labels, new)
+                self._sizes(name, counts, published)
             frames = tuple(counts.frames)
             for opcode, new in _differences(frames, published.frames):
                 inc(FRAMES, (*labels, opcode), new)
@@ -64,6 +70,14 @@ class TunnelMeter:
             for opcode, new in _differences(injected, published.injected):
                 inc(INJECTED_FRAMES, (self.pool, _SIDES[name], opcode), new)
             published.injected = injected
+            for seconds in counts.take_round_trips():
+                self.metrics.observe(PING_RTT, (self.pool, _SIDES[name]), seconds)
+
+    def _sizes(self, name: str, counts: DirectionCounts, published: _Published) -> None:
+        sizes, octets = tuple(counts.message_sizes), counts.message_octets
+        new = (now - before for now, before in zip(sizes, published.sizes, strict=True))
+        self.metrics.add_observed(MESSAGE_SIZE, (self.pool, name), new, octets - published.octets)
+        published.sizes, published.octets = sizes, octets
 
 
 def _differences(now: Sequence[int], before: Sequence[int]) -> Iterator[tuple[str, int]]:
@@ -77,5 +91,6 @@ def declare_tunnel_series(metrics: Metrics, pool: str, upstream: str) -> None:
     for direction in DIRECTIONS:
         metrics.declare(BYTES, (pool, upstream, direction))
         metrics.declare(MESSAGES, (pool, upstream, direction))
+        metrics.declare(MESSAGE_SIZE, (pool, direction))
         for opcode in OPCODE_LABELS:
             metrics.declare(FRAMES, (pool, upstream, direction, opcode))

@@ -23,7 +23,7 @@ these there are `process_*` and `python_info` of prometheus-client.
 - An answer is kept for half a second: who scrapes more often sees the same figures again.
 - There is room for about 130,000 numbers. Should they ever not suffice, `trioproxy_series_dropped_total` says how many
   series are missing.
-- Histograms hold seconds. A value that equals a bound is within that bucket.
+- A histogram's name ends in its unit. A value that equals a bound is within that bucket.
 """
 
 
@@ -36,5 +36,6 @@ def _section(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
     text = f"\n## `{metric.name}`\n\n{metric.kind.value.capitalize()}. Labels: {labels}.\n\n{metric.help}\n"
     if metric.kind is Kind.HISTOGRAM:
-        text += f"\nBuckets (s): {', '.join(f'{bound:g}' for bound in metric.buckets.bounds)}. {metric.buckets.why}\n"
+        bounds = ", ".join(f"{bound:.10g}" for bound in metric.buckets.bounds)
+        text += f"\nBuckets ({metric.unit}): {bounds}. {metric.buckets.why}\n"
     return text

@@ -96,6 +96,12 @@ class Metrics:
         self._cells[column + bisect_left(bounds, value)] += 1
         self._cells[column + len(bounds) + 1] += round(value * metric.scale)
 
+    def add_observed(self, metric: Metric, labels: Labels, counts: Iterable[int], total: int) -> None:
+        """Count values that were sorted elsewhere: how many within each bound and above all, and their sum in cells."""
+        column = self.declare(metric, labels)
+        for at, count in enumerate((*counts, total)):
+            self._cells[column + at] += count
+
     def value(self, metric: Metric, labels: Labels = ()) -> float:
         """What a series stands at over all rows, in its unit; a histogram: how many values it saw. 0 where unknown."""
         column = self._columns.get((metric, labels))

@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from trioproxy.wire.websocket import MESSAGE_SIZES
+
 
 class Kind(StrEnum):
     """The types of Prometheus that are in use here."""
@@ -31,7 +33,8 @@ class Buckets:
 class Metric:
     """One row of the table; compared and hashed by identity, so that a counter is found quickly.
 
-    A cell holds whole numbers: `scale` cells are one unit of the metric (histograms: of its sum).
+    A cell holds whole numbers: `scale` cells are one unit of the metric (histograms: of its sum). `unit` is what a
+    histogram's bounds are in.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Metric:
     labels: tuple[str, ...]
     scale: int = 1
     buckets: Buckets = Buckets((), "")
+    unit: str = "s"
 
     @classmethod
     def counter(cls, name: str, text: str, labels: tuple[str, ...] = ()) -> Metric:
@@ -55,6 +59,11 @@ class Metric:
     def histogram(cls, name: str, text: str, labels: tuple[str, ...], buckets: Buckets) -> Metric:
         """A distribution of seconds; the sum is kept in nanoseconds, good for 292 years."""
         return cls(name, Kind.HISTOGRAM, text, labels, 1_000_000_000, buckets)
+
+    @classmethod
+    def size_histogram(cls, name: str, text: str, labels: tuple[str, ...], buckets: Buckets) -> Metric:
+        """A distribution of bytes."""
+        return cls(name, Kind.HISTOGRAM, text, labels, 1, buckets, "bytes")
 
     @property
     def width(self) -> int:
@@ -83,6 +92,16 @@ _TUNNEL_SECONDS: Final = Buckets(
     (1, 10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600),
     "A second (clients that fail and reconnect) to a week; 60 s, 5 min, 1 h and a day are where the timeouts of "
     "proxies, load balancers and networks usually cut, so a cut at one of them shows as a step.",
+)
+_RTT_SECONDS: Final = Buckets(
+    (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+    "Upstreams of the same data centre answer in about a millisecond, clients in 10 to 300 ms; a phone that has to "
+    "wake its radio takes seconds. The default `websocket.ping_timeout` is 20 s.",
+)
+_MESSAGE_BYTES: Final = Buckets(
+    MESSAGE_SIZES,
+    "125 bytes is what the shortest frame header can announce, and most chat and telemetry; then a factor of four a "
+    "bucket: 1 KiB (what compression begins to pay for) to 64 MiB (above any library's default limit).",
 )
 _LAG_SECONDS: Final = Buckets(
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10),
@@ -161,9 +180,17 @@ MESSAGES: Final = Metric.counter(
     "WebSocket messages received in whole (text and binary, however many frames they came in).",
     (*_UPSTREAM, "direction"),
 )
+MESSAGE_SIZE: Final = Metric.size_histogram(
+    "trioproxy_message_size_bytes",
+    "Payload of the messages in trioproxy_messages_total, as on the wire (so compressed where the ends compress), "
+    "summed over the frames of each. Live while tunnels are open.",
+    ("pool", "direction"),
+    _MESSAGE_BYTES,
+)
 INJECTED_FRAMES: Final = Metric.counter(
     "trioproxy_injected_frames_total",
-    "Frames the proxy itself sent into tunnels, by the side that got them; no other metric counts these.",
+    "Frames the proxy itself sent into tunnels, by the side that got them; and as `pong` the answers to its pings, "
+    "which it took out, by the side that sent them. No other metric counts any of these, nor their octets.",
     ("pool", "side", "opcode"),
 )
 CLOSES: Final = Metric.counter(
@@ -177,6 +204,13 @@ ENDINGS: Final = Metric.counter(
     "Requests, tunnels and connections ended: who ended them, how far they had come, why. Reason `done` is the good "
     "end; `internal` is a bug with a traceback in the log.",
     ("by", "phase", "reason"),
+)
+PING_RTT: Final = Metric.histogram(
+    "trioproxy_ping_rtt_seconds",
+    "From sending a ping of the proxy's own (websocket.ping_interval) to the Pong that answers it, by the side that "
+    "was pinged. What waits in buffers before the ping counts, and what the side is in the middle of sending.",
+    ("pool", "side"),
+    _RTT_SECONDS,
 )
 UPSTREAM_UP: Final = Metric.gauge(
     "trioproxy_upstream_up", "1 while health checks call the upstream up, else 0 (down, or not probed yet).", _UPSTREAM
@@ -248,9 +282,11 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     BYTES,
     FRAMES,
     MESSAGES,
+    MESSAGE_SIZE,
     INJECTED_FRAMES,
     CLOSES,
     ENDINGS,
+    PING_RTT,
     UPSTREAM_UP,
     UPSTREAM_STATE,
     UPSTREAM_ACTIVE,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
+from trioproxy.relay.direction import Direction
 from trioproxy.relay.streams import StreamsRelay
-from trioproxy.relay.tunnel import Direction, Tunnel
+from trioproxy.relay.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

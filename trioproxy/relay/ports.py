@@ -15,7 +15,8 @@ import trio
 from trioproxy.relay.streams import NO_LINGER
 
 if TYPE_CHECKING:
-    from trioproxy.relay.tunnel import Direction, Tunnel
+    from trioproxy.relay.direction import Direction
+    from trioproxy.relay.tunnel import Tunnel
 
 
 @attrs.define(eq=False)

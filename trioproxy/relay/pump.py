@@ -135,11 +135,12 @@ class Pump:
                     continue
                 allowance -= TURN + size
                 way.bytes += size
-                way.active = now
                 if way.held or way.owed or way.muted:
                     self._take(port, size)
                     continue
                 scanner, stop = way.scanner, HEADROOM + size
+                if scanner.allowance is not None:
+                    scanner.allowance.refill(now)
                 if size < scanner.left:  # the usual read inside a long payload: nothing to scan
                     scanner.left -= size
                 else:
@@ -149,6 +150,7 @@ class Pump:
                         digested = port.link.tunnel.digest_scanned(way, buffer, HEADROOM, boundary, end, stop)
                         self._pass(port, view[HEADROOM : digested[0]], digested[1])
                         continue
+                way.active = now
                 try:
                     sent = port.peer.socket.send(view[HEADROOM:stop])
                 except OSError:
@@ -179,13 +181,13 @@ class Pump:
         """Digest what was just read, in a direction with something held, owed or muted."""
         way, start, stop = port.source, HEADROOM - len(port.source.held), HEADROOM + size
         self._buffer[start:HEADROOM] = way.held
-        end, injection = port.link.tunnel.digest(way, self._buffer, start, stop)
-        self._pass(port, self._view[start:end], injection)
+        end, behind = port.link.tunnel.digest(way, self._buffer, start, stop)
+        self._pass(port, self._view[start:end], behind)
 
-    def _pass(self, port: Port, data: bytes | memoryview, injection: bytes) -> None:
-        """Send what came from this port, and a frame of ours behind it, to the other one."""
+    def _pass(self, port: Port, data: bytes | memoryview, behind: bytes) -> None:
+        """Send what came from this port, and what is to go out behind it, to the other one."""
         self._send(port.peer, data)
-        self._send(port.peer, injection)
+        self._send(port.peer, behind)
         self._advance(port.link)
 
     # Writing.
@@ -290,8 +292,8 @@ class Pump:
             port.source.active = now
         for port, early in ((link.client, tunnel.early_to_upstream), (link.upstream, tunnel.early_to_client)):
             port.source.bytes += len(early)
-            end, injection = tunnel.digest(port.source, early, 0, len(early))
-            self._pass(port, early[:end], injection)
+            end, behind = tunnel.digest(port.source, early, 0, len(early))
+            self._pass(port, early[:end], behind)
         tunnel.early_to_upstream = tunnel.early_to_client = b""
         if not tunnel.over:
             tunnel.wake = functools.partial(self._turns, ((link.client.fd, LOOK),), ALLOWANCE)

@@ -15,10 +15,12 @@ import attrs
 import trio
 
 from trioproxy.errors import Ending, Reason
-from trioproxy.relay.tunnel import SWEEP, Direction, Tunnel
+from trioproxy.relay.tunnel import SWEEP, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trioproxy.relay.direction import Direction
 
 READ_SIZE: Final = 64 * 1024  # also what a slow reader makes this engine hold, per direction
 NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s: close sends RST and drops what is unsent
@@ -107,11 +109,10 @@ class _Carrier:
 
     async def _take(self, data: bytes) -> None:
         self.way.bytes += len(data)
-        self.way.active = trio.current_time()
         data = self.way.held + data
-        end, injection = self.tunnel.digest(self.way, data, 0, len(data))
+        end, behind = self.tunnel.digest(self.way, data, 0, len(data))
         self._settle()
-        await self._send(data[:end] + injection)
+        await self._send(data[:end] + behind)
 
     async def _pay(self) -> None:
         """Send what is due to the sink besides the source's bytes: a frame of the proxy's own, FIN."""

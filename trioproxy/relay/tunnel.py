@@ -7,117 +7,49 @@ Both engines ask here after each event, so they end tunnels alike; moving the by
 from __future__ import annotations
 
 import math
+import random
 import secrets
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
 from trioproxy.errors import Ending, Phase, Reason, Source
-from trioproxy.wire.websocket import FrameScanner, Opcode, close_frame
+from trioproxy.relay.bucket import Bucket
+from trioproxy.relay.direction import Direction
+from trioproxy.relay.heartbeat import Heartbeat
+from trioproxy.wire.websocket import TOO_LARGE, TOO_MANY, FrameScanner, close_frame, ping_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Octets: TypeAlias = bytes  # its name inside `Direction`, whose `bytes` is a count
+    from trioproxy.config import WebSocketConfig
 
 SWEEP: Final = 1.0  # seconds between two looks at a tunnel's deadlines, in both engines
 
 GOING_AWAY: Final = 1001  # RFC 6455 §7.4.1
 PROTOCOL_ERROR: Final = 1002
+POLICY_VIOLATION: Final = 1008
+MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012  # in IANA's registry: come back, in a moment
 
 _LAST_WORDS: Final = 1.0  # seconds for what is still unsent when a deadline has passed
-_CLOSE_BYTES: Final = 2  # of payload in the Close frames sent from here
-
-
-@attrs.define(eq=False)
-class Direction:
-    """One way through a tunnel: what came from `source`, and what the other side, its sink, is still owed.
-
-    `bytes` counts octets received, frame headers included. `active` is when the last of them came, in Trio's time.
-    The rest is between the decisions below and the engines: `held` is an incomplete header or Close frame that waits
-    for its rest; `owed` is a frame of the proxy's own that waits for a frame boundary; `muted` says that what comes
-    is read, counted and dropped; `ended` that the source sent FIN or vanished; `fin` that the sink gets FIN once all
-    before it is sent, `finished` that it got it; `lost` that the sink takes no more; `reset` that the sink must be
-    closed with RST; `stalled` is since when a write made no progress, infinity if none waits.
-    """
-
-    source: Source
-    scanner: FrameScanner
-    bytes: int = 0
-    active: float = 0.0
-    stalled: float = math.inf
-    held: Octets = b""
-    owed: Octets = b""
-    injected_code: int | None = None
-    injected_close: int = 0
-    injected_ping: int = 0
-    said_close: bool = False  # the sink was sent a Close frame, the source's or ours, or is owed one
-    muted: bool = False
-    ended: bool = False
-    fin: bool = False
-    finished: bool = False
-    lost: bool = False
-    reset: bool = False
-
-    @property
-    def sink(self) -> Source:
-        """The side that receives."""
-        return Source.UPSTREAM if self.source is Source.CLIENT else Source.CLIENT
-
-    @property
-    def frames(self) -> list[int]:
-        """Frames received by opcode; a list of 16, live."""
-        return self.scanner.frames
-
-    @property
-    def messages(self) -> int:
-        """Messages received to their last byte."""
-        return self.scanner.messages
-
-    @property
-    def close_code(self) -> int | None:
-        """The code of the source's Close frame, 1005 if it carried none; None if there was no Close."""
-        return self.scanner.close_code
-
-    @property
-    def injected(self) -> list[int]:
-        """Frames the proxy sent in this direction, by opcode; a list of 16, a copy."""
-        frames = [0] * 16
-        frames[Opcode.CLOSE], frames[Opcode.PING] = self.injected_close, self.injected_ping
-        return frames
-
-    @property
-    def on_boundary(self) -> bool:
-        """Whether what was passed on so far ends with a whole frame."""
-        return not self.scanner.left
-
-    @property
-    def due(self) -> bool:
-        """Whether what is owed may be sent behind all that was passed on so far."""
-        return bool(self.owed) and self.on_boundary
-
-    def inject(self) -> Octets:
-        """What is owed, to be sent at the boundary where the caller stands; from here on the direction is mute."""
-        owed, self.owed = self.owed, b""
-        self.injected_close += 1
-        self.muted = True
-        return owed
+_AGE_JITTER: Final = 0.1  # of `max_age`, so that tunnels that opened together do not end together
 
 
 @attrs.define(eq=False)
 class Tunnel:
     """An upgraded client/upstream pair, from the byte behind the handshake heads to its end.
 
-    `extensions` says whether the 101 negotiated any; `idle_timeout` and `close_timeout` are seconds. The early bytes
-    are what each side sent right behind its head. The streams stay the caller's, who closes them when `Relay.run` is
-    over; only then.
+    `settings` are those of its route, one object for all of its tunnels; `extensions` says whether the 101 negotiated
+    any; `idle_timeout` and `close_timeout` are seconds. The early bytes are what each side sent right behind its
+    head. The streams stay the caller's, who closes them when `Relay.run` is over; only then.
     """
 
     client: trio.abc.HalfCloseableStream
     upstream: trio.abc.HalfCloseableStream
-    strict: bool = attrs.field(kw_only=True)
+    settings: WebSocketConfig = attrs.field(kw_only=True)
     extensions: bool = attrs.field(kw_only=True)
     idle_timeout: float = attrs.field(kw_only=True)
     close_timeout: float = attrs.field(kw_only=True)
@@ -129,16 +61,31 @@ class Tunnel:
     wake: Callable[[], object] | None = attrs.field(init=False, default=None)  # the engine's, while it runs the tunnel
     _stage: int = attrs.field(init=False, default=0)  # steps of the closing taken so far; 0 while it is open
     _deadline: float = attrs.field(init=False, default=math.inf)
+    _too_old: float = attrs.field(init=False, default=math.inf)
     _expired: bool = attrs.field(init=False, default=False)
     _cause: Ending | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        def direction(source: Source) -> Direction:
-            masked = source is Source.CLIENT
-            return Direction(source, FrameScanner(masked=masked, strict=self.strict, extensions=self.extensions))
+        settings = self.settings
+        rate = settings.max_message_rate
+        allowance = Bucket(rate, trio.current_time()) if rate else None
+        self.to_upstream = Direction(Source.CLIENT, self._scanner(masked=True, allowance=allowance))
+        self.to_client = Direction(Source.UPSTREAM, self._scanner(masked=False, allowance=None))
+        if settings.ping_interval:
+            self.to_upstream.heartbeat = Heartbeat(settings.ping_interval)
+            self.to_client.heartbeat = Heartbeat(settings.ping_interval)
+        if settings.max_age:
+            jitter = _AGE_JITTER * random.random()  # noqa: S311 -- no secret
+            self._too_old = trio.current_time() + settings.max_age * (1 - jitter)
 
-        self.to_upstream = direction(Source.CLIENT)
-        self.to_client = direction(Source.UPSTREAM)
+    def _scanner(self, *, masked: bool, allowance: Bucket | None) -> FrameScanner:
+        return FrameScanner(
+            masked=masked,
+            strict=self.settings.strict,
+            extensions=self.extensions,
+            limit=self.settings.max_message_bytes,
+            allowance=allowance,
+        )
 
     # For the proxy at large.
 
@@ -169,9 +116,12 @@ class Tunnel:
     def digest(self, way: Direction, buffer: bytes | bytearray, start: int, stop: int) -> tuple[int, bytes]:
         """Take in `buffer[start:stop]`, which begins with what was held back, if anything was.
 
-        Returns where that which goes to the sink just as it came ends (`start` for nothing), and what the proxy
-        itself sends behind it. When both are on their way, call `settle`.
+        Returns where that which goes to the sink just as it came ends (`start` for nothing), and what goes out behind
+        it: a frame of the proxy's own, and what it had to copy because the frame, or a Pong taken out, lies between.
+        When both are on their way, call `settle`.
         """
+        if way.scanner.allowance is not None:
+            way.scanner.allowance.refill(trio.current_time())
         boundary = start + way.scanner.left
         return self.digest_scanned(way, buffer, start, boundary, way.scanner.scan(buffer, start, stop), stop)
 
@@ -179,23 +129,35 @@ class Tunnel:
         self, way: Direction, buffer: bytes | bytearray, start: int, boundary: int, end: int, stop: int
     ) -> tuple[int, bytes]:
         """As `digest`, where the scanner has let pass up to `end`; the first boundary is `boundary`, maybe behind."""
-        scanner = way.scanner
-        injection = b""
-        way.held = b"" if scanner.finished else bytes(buffer[end:stop])
+        scanner, behind, at, taken_out = way.scanner, b"", end, 0
+        while scanner.pong:
+            payload, size = scanner.take_pong()
+            self._answered(way, payload)
+            taken_out += size
+            rest = at + size
+            at = scanner.scan(buffer, rest, stop)
+            behind += buffer[rest:at]
+        way.bytes -= taken_out
+        if at - start > taken_out or scanner.finished:
+            way.active = trio.current_time()
+        way.held = b"" if scanner.finished else bytes(buffer[at:stop])
         if way.muted:
-            end = start
+            end, behind = start, b""
         elif way.owed and boundary <= end:
-            end, injection = boundary, way.inject()
+            frame = way.inject()
+            behind = frame if way.muted else frame + buffer[boundary:end] + behind
+            end = boundary
         if scanner.close_code is not None:
             self._conclude(way.source, Reason.DONE, f"close {scanner.close_code}")
             if not way.muted:
                 way.said_close = True
-                way.muted = self.strict  # RFC 6455 §1.4: what comes behind a Close is discarded
+                way.muted = self.settings.strict  # RFC 6455 §1.4: what comes behind a Close is discarded
         if scanner.breach:
-            self._fail(way.source, Reason.PROTOCOL, f"{way.source}: {scanner.breach}", PROTOCOL_ERROR)
-            injection = way.inject() if way.due else injection
+            self._breach(way, scanner.breach)
+            if way.due:
+                behind += way.inject()
             way.muted = True
-        return end, injection
+        return end, behind
 
     def source_ended(self, way: Direction, reason: Reason) -> None:
         """The source sent FIN (`Reason.CLOSED`) or RST (`Reason.RESET`)."""
@@ -252,9 +214,14 @@ class Tunnel:
         elif stalled := self._stalled(now):
             self._conclude(stalled, Reason.STALLED)
             self._abort()
-        elif not self._stage and now - max(self.to_client.active, self.to_upstream.active) >= self.idle_timeout:
-            self._fail(Source.PROXY, Reason.IDLE, "", GOING_AWAY)
-        else:
+        elif self._stage:
+            return False
+        elif now - max(self.to_client.active, self.to_upstream.active) >= self.idle_timeout:
+            self._fail(Source.PROXY, Reason.IDLE, "", GOING_AWAY, GOING_AWAY)
+        elif now >= self._too_old:
+            self._conclude(Source.PROXY, Reason.AGED, f"close {SERVICE_RESTART}")
+            self._owe(self.to_client, SERVICE_RESTART)
+        elif not self._beat(self.to_client, now) | self._beat(self.to_upstream, now):
             return False
         self.settle()
         return True
@@ -266,11 +233,9 @@ class Tunnel:
 
     @property
     def sent_code(self) -> int | None:
-        """The code of the Close frame the proxy itself sent, the client's first; None if it sent none."""
-        for way in (self.to_client, self.to_upstream):
-            if way.injected_close:
-                return way.injected_code
-        return None
+        """The code of the Close frame the proxy itself sent, of two the one that says more than 1001; None without."""
+        codes = [way.injected_code for way in (self.to_client, self.to_upstream) if way.injected_close]
+        return next((code for code in codes if code != GOING_AWAY), codes[0] if codes else None)
 
     # The decisions behind.
 
@@ -303,13 +268,57 @@ class Tunnel:
         """Have the sink told Close, unless it was told before or hears no more."""
         if way.said_close or way.lost or way.finished:
             return
-        mask = secrets.token_bytes(4) if way.sink is Source.UPSTREAM else None  # RFC 6455 §5.3: unpredictable
-        way.owed, way.injected_code, way.said_close = close_frame(code, mask=mask), code, True
+        way.owed, way.injected_code, way.said_close = close_frame(code, mask=_mask(way)), code, True
 
-    def _fail(self, by: Source, reason: Reason, detail: str, code: int) -> None:
+    def _fail(self, by: Source, reason: Reason, detail: str, to_client: int, to_upstream: int) -> None:
         self._conclude(by, reason, detail)
-        self._owe(self.to_client, code)
-        self._owe(self.to_upstream, code)
+        self._owe(self.to_client, to_client)
+        self._owe(self.to_upstream, to_upstream)
+
+    def _breach(self, way: Direction, breach: str) -> None:
+        """What came this way breaks a rule, which both sides are told, or goes over a limit, which its source is."""
+        detail = f"{way.source}: {breach}"
+        if breach == TOO_LARGE and way is self.to_upstream:
+            self._fail(Source.PROXY, Reason.TOO_LARGE, detail, MESSAGE_TOO_BIG, GOING_AWAY)
+        elif breach == TOO_LARGE:
+            self._fail(Source.PROXY, Reason.TOO_LARGE, detail, GOING_AWAY, MESSAGE_TOO_BIG)
+        elif breach == TOO_MANY:
+            self._fail(Source.PROXY, Reason.TOO_MANY, detail, POLICY_VIOLATION, GOING_AWAY)
+        else:
+            self._fail(way.source, Reason.PROTOCOL, detail, PROTOCOL_ERROR, PROTOCOL_ERROR)
+
+    def _beat(self, way: Direction, now: float) -> bool:
+        """Have the sink pinged if it is time, or given up if it stayed silent; whether there is anything to do."""
+        heartbeat, back = way.heartbeat, self._other(way)
+        if heartbeat is None or self.over:
+            return False
+        since = heartbeat.unheard_since(back.active)
+        if since < math.inf:
+            if way.stalled < math.inf:  # it took something then, while the ping waits behind the rest
+                since = max(since, way.stalled)
+            return now - since >= self.settings.ping_timeout and self._silent(way, back)
+        payload = b"" if way.owed or way.said_close else heartbeat.prepare(now)
+        if payload:
+            way.owed = ping_frame(payload, mask=_mask(way))
+            back.scanner.awaited = heartbeat.awaited
+        return bool(payload)
+
+    def _answered(self, back: Direction, payload: bytes) -> None:
+        """The Pong that came from `back`'s source answers a ping of ours."""
+        heartbeat = self._other(back).heartbeat
+        if heartbeat is not None:
+            heartbeat.answered(payload)
+            back.scanner.awaited = heartbeat.awaited
+
+    def _silent(self, way: Direction, back: Direction) -> bool:
+        """The sink answered no ping: cut it, and tell the other side."""
+        self._conclude(way.sink, Reason.TIMEOUT, f"no Pong from the {way.sink} in {self.settings.ping_timeout:g} s")
+        self.sink_lost(way)
+        way.reset = back.ended = back.fin = True
+        self._owe(back, self._absence(back))
+        if back.owed and not back.on_boundary:  # no Close fits inside a frame
+            self._abort()
+        return True
 
     def _abort(self) -> None:
         self.to_client.reset = self.to_upstream.reset = True
@@ -326,7 +335,7 @@ class Tunnel:
         """The next step of the closing was not done in time: last words to who can hear them, then the end."""
         if self._expired:
             for way in (self.to_client, self.to_upstream):
-                way.reset = not (way.finished or way.lost)
+                way.reset = way.reset or not (way.finished or way.lost)
             self.over = True
             return
         self._expired = True
@@ -348,3 +357,8 @@ class Tunnel:
         self.settle()
         if self.wake is not None:
             self.wake()
+
+
+def _mask(way: Direction) -> bytes | None:
+    """What to mask a frame to the sink with. RFC 6455 §5.3: only to a server, and unpredictable."""
+    return secrets.token_bytes(4) if way.sink is Source.UPSTREAM else None
