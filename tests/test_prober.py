@@ -250,6 +250,7 @@ async def test_each_change_is_told_once_with_its_reason(autojump_clock, tmp_path
         down = next(event for event in prober.log.events if event["event"] == "upstream_down")
         assert (down["pool"], down["upstream"]) == prober.upstream.labels
         assert down["reason"] == "status: answered 500"
+        assert prober.metrics.news == 3, "a scrape may not miss a change"
 
 
 async def test_failures_of_an_upstream_that_is_down_already_are_no_news(autojump_clock, tmp_path):

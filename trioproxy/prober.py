@@ -116,7 +116,9 @@ class Watch:
             tell("probe_failed", **self._labels(), result=failure.result, reason=failure.detail)
             if failure.result is ProbeResult.SKIPPED:
                 return
-        match self.upstream.observe(ok=failure is None):
+        changed = self.upstream.observe(ok=failure is None)
+        self.metrics.news += changed is not None
+        match changed:
             case UpstreamState.UP:
                 self.log.info("upstream_up", **self._labels(), was=before)
             case UpstreamState.DOWN:

@@ -27,7 +27,7 @@ GARBAGE = {
     "tls": client_hello(),
     "nul": bytes(100),
     "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "line noise": bytes(range(128, 256)) * 4 + b"\n",
+    "line noise": bytes(range(128, 256)) * 4,
     "http/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "socks": b"\x05\x01\x00",
     "http/0.9": b"GET /\r\n\r\n",

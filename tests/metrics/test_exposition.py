@@ -129,6 +129,15 @@ async def test_an_answer_serves_for_half_a_second(metrics, mock_clock):
     assert await metrics.exposition("") != first
 
 
+async def test_news_outdate_an_answer_at_once(metrics, mock_clock):
+    first = await metrics.exposition("")
+    metrics.inc(CONNECTIONS, ("public",))
+    metrics.news += 1
+    second = await metrics.exposition("")
+    assert second != first
+    assert await metrics.exposition("") == second
+
+
 async def test_scrapes_at_once_share_one_reading(metrics, mock_clock):
     readings = []
     metrics.add_refresher(lambda: readings.append(1))

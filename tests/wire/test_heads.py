@@ -45,6 +45,12 @@ def test_a_head_ends_with_its_blank_line_and_not_a_byte_later():
     assert feed(b"GET / HTTP/1.1\r\nA: b\r\n\r\nbody") == (b"GET / HTTP/1.1\r\nA: b\r\n\r\n", b"body")
 
 
+def test_a_first_word_that_is_not_ascii_is_not_waited_for():
+    assert feed(b"\xff") == 400
+    assert feed(b"GE", b"T\x80") == 400
+    assert feed(b"GET /\xe4") is None, "what is behind the first word is judged when the line is complete"
+
+
 @given(st.integers(1, 23), st.integers(1, 23))
 def test_a_head_is_found_wherever_it_is_cut(first, second):
     raw = b"GET / HTTP/1.1\r\nA: b\r\n\r\n"

@@ -34,6 +34,7 @@ KEPT_SECONDS: Final = 0.5  # an answer's age; well below any scrape interval, so
 class _Answer:
     body: bytes
     taken: float
+    news: int
 
 
 @attrs.define(eq=False)
@@ -48,14 +49,14 @@ class Exposition:
     )
 
     async def answer(self, accept: str) -> tuple[bytes, str]:
-        """Body and content type for a scrape with this Accept header; at most half a second old."""
+        """Body and content type for a scrape with this Accept header: at most half a second old, older than no news."""
         content_type = OPENMETRICS if accepts_openmetrics(accept) else TEXT
         async with self._lock:  # scrapes that come at once share one answer
             kept = self._kept.get(content_type)
-            now = trio.current_time()
-            if kept is None or now - kept.taken >= KEPT_SECONDS:
+            now, news = trio.current_time(), self.metrics.news
+            if kept is None or now - kept.taken >= KEPT_SECONDS or kept.news != news:
                 body = await trio.to_thread.run_sync(self._encode, self.metrics.read(), content_type)
-                kept = self._kept[content_type] = _Answer(body, now)
+                kept = self._kept[content_type] = _Answer(body, now, news)
         return kept.body, content_type
 
     def _encode(self, reading: Reading, content_type: str) -> bytes:

@@ -61,6 +61,7 @@ class Metrics:
         self._columns: dict[tuple[Metric, Labels], int] = {}
         self._metrics = {metric.name: metric for metric in ALL_METRICS}
         self._sources: list[Source] = [lambda: ((SERIES_DROPPED, (), self.board.layout.refused),)]
+        self.news = 0  # how often something changed that no scrape may miss: an answer older than that is not kept
         self._refreshers: list[Callable[[], None]] = []
         self._exposition = Exposition(self)
 

@@ -28,6 +28,9 @@ ALLOWED = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
 BAD_OCTET = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]|\r[^\n]|[^\r]\n")
 """The first thing wrong with a piece of a head; a CR that ends the piece may still be right."""
 
+BAD_FIRST_WORD = re.compile(rb"[!-~]*[\x80-\xff]")
+"""A method or version has ASCII alone (RFC 9112 §3, §4); further behind such an octet may stand."""
+
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 """Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
 
@@ -65,6 +68,8 @@ class HeadReader:
             if line_end >= 0:
                 self.check_start(bytes(buffer.data[buffer.start : line_end + 2]))
                 self._start_checked = True
+            elif BAD_FIRST_WORD.match(buffer.data, buffer.start, end):
+                raise self.refuse(400, "no valid start line")
         if BAD_OCTET.search(buffer.data, buffer.start + max(self._seen - 1, 0), end):
             raise self.refuse(400, "invalid octet in the head")
         self._seen = end - buffer.start
