@@ -387,6 +387,28 @@ async def test_tunnels_get_their_close_spread_over_time_at_random_moments(tmp_pa
     assert len({round(moment * count / spread % 1, 6) for moment in moments}) == count
 
 
+async def test_a_spread_longer_than_the_deadline_still_tells_every_tunnel(tmp_path, autojump_clock):
+    drain = DrainConfig(spread=100, timeout=10)
+    async with serving_unix(tmp_path, drain=drain) as proxy, AsyncExitStack() as stack:
+        tunnels = [await stack.enter_async_context(websocket(proxy.listeners[0].address)) for _ in range(10)]
+        codes = []
+
+        async def client(tunnel):
+            codes.append((await tunnel.receive()).close_code)
+            await tunnel.send(CLOSE, close_payload(1001))
+            assert await tunnel.http.at_end()
+            await tunnel.http.stream.aclose()
+
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        async with trio.open_nursery() as clients:
+            for tunnel in tunnels:
+                clients.start_soon(client, tunnel)
+            await proxy.drain()
+        assert trio.current_time() - start <= 5
+    assert codes == [1001] * 10
+
+
 async def test_a_drain_is_over_when_the_last_connection_is_however_long_the_spread(tmp_path, autojump_clock, nursery):
     drain = DrainConfig(spread=1e9, timeout=1e9)
     async with serving_unix(tmp_path, drain=drain) as proxy, websocket(proxy.listeners[0].address) as tunnel:

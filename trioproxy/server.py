@@ -165,7 +165,9 @@ class Proxy:
             scope.deadline = min(scope.deadline, grace)
         with trio.move_on_after(drain.timeout) as deadline:
             async with trio.open_nursery() as closing:
-                closing.start_soon(self._close_tunnels, drain.spread, drain.code)
+                # Also where it is configured longer: all are told while there is time to answer.
+                spread = min(drain.spread, drain.timeout / 2)
+                closing.start_soon(self._close_tunnels, spread, drain.code)
                 await context.no_connections()
                 closing.cancel_scope.cancel()
         if deadline.cancelled_caught:
