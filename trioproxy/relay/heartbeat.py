@@ -15,7 +15,7 @@ import attrs
 import trio
 
 PAYLOAD: Final = 12  # bytes of randomness: no endpoint's own ping will have the same
-OPEN: Final = 4  # pings remembered for one that is heard but does not answer each (RFC 6455 §5.5.3: it need not)
+OPEN: Final = 32  # pings remembered of a side that is heard but does not answer each (RFC 6455 §5.5.3: it need not)
 UNREAD: Final = 64  # round trips kept for who reads them, usually once a second
 
 
@@ -45,13 +45,17 @@ class Heartbeat:
         waiting = (self._next,) if self._next else ()
         return tuple(payload for payload, _ in self._open) + waiting
 
-    def unheard_since(self, active: float) -> float:
-        """When the last ping was sent, if it is open and nothing came since; infinity otherwise.
+    def silent_since(self, active: float, *, inside_frame: bool) -> float:
+        """From when to count the side's silence if it is to answer before it is pinged again; infinity if it need not.
 
-        `active` is when the last octet came. A side that sends anything is alive: it may be in the middle of a frame
-        into which no Pong fits, or have answered a later ping only.
+        `active` is when its last octet came. Whatever it sends behind a ping is a sign of life: it may have answered
+        a later ping only, say one from beyond the proxy. Inside a frame no Pong fits: there it has an interval more.
         """
-        return self._last if self._open and active < self._last else math.inf
+        if not self._open:
+            return math.inf
+        if active < self._last:
+            return self._last
+        return active + self.interval if inside_frame else math.inf
 
     def prepare(self, now: float) -> bytes:
         """The payload for a ping, if it is time for one; else nothing. Once `sent` it is open."""

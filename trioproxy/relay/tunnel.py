@@ -292,7 +292,7 @@ class Tunnel:
         heartbeat, back = way.heartbeat, self._other(way)
         if heartbeat is None or self.over:
             return False
-        since = heartbeat.unheard_since(back.active)
+        since = heartbeat.silent_since(back.active, inside_frame=not back.on_boundary)
         if since < math.inf:
             if way.stalled < math.inf:  # it took something then, while the ping waits behind the rest
                 since = max(since, way.stalled)
