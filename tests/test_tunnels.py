@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
-from support.frames import CLOSE, TEXT, WebSocket, close_payload, upgrade_answer, upgrade_request
+from support.frames import CLOSE, PING, PONG, TEXT, WebSocket, close_payload, upgrade_answer, upgrade_request
 from support.scripted import proxying
 
 from trioproxy import metrics as m
+from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Reason
 
 
@@ -17,7 +18,7 @@ async def echoing(http):
     socket = WebSocket(http, head, mask=None)
     while True:
         message = await socket.receive()
-        await socket.send(message.opcode, message.payload)
+        await socket.send(PONG if message.opcode == PING else message.opcode, message.payload)
         if message.opcode == CLOSE:
             return
 
@@ -48,6 +49,32 @@ async def test_an_open_tunnel_is_listed_and_counted_live():
         assert proxy.counted(m.TUNNELS_ACTIVE) == {}
         assert proxy.counted(m.TUNNELS) == {labels: 1}
         assert proxy.counted(m.TUNNEL_DURATION) == {"backend": 1}
+
+
+async def test_the_routes_settings_hold_and_what_they_do_is_counted(autojump_clock):
+    websocket = WebSocketConfig(ping_interval=10.0, ping_timeout=5.0, max_message_bytes=200)
+    async with proxying(echoing, route={"websocket": websocket}) as proxy:
+        socket = await open_websocket(proxy)
+        assert len(await socket.echo(bytes(150))) == 150
+        for _ in range(3):
+            ping = await socket.receive()
+            assert ping.opcode == PING
+            await socket.send(PONG, ping.payload)
+            await trio.sleep(1)
+        await socket.send(TEXT, bytes(201))
+        assert (await socket.receive()).close_code == 1009
+        await proxy.hang_up(socket.http)
+        upstream = f"backend {proxy.peers[0].address}"
+        assert proxy.counted(m.PING_RTT)["backend client"] == 3
+        assert proxy.counted(m.INJECTED_FRAMES)["backend client pong"] == 3
+        assert proxy.counted(m.INJECTED_FRAMES)["backend client close"] == 1
+        pings = proxy.counted(m.INJECTED_FRAMES)["backend upstream ping"]
+        assert proxy.counted(m.PING_RTT)["backend upstream"] == pings >= 1
+        assert {labels.split()[-1] for labels in proxy.counted(m.FRAMES)} == {"binary", "close"}
+        assert proxy.counted(m.MESSAGE_SIZE) == {"backend to_upstream": 1, "backend to_client": 1}
+        assert proxy.counted(m.CLOSES) == {f"{upstream} proxy 1009": 1}
+        assert proxy.endings == {"proxy tunnel too_large": 1}
+        assert proxy.log[1]["close_code"] == 1009
 
 
 async def test_its_two_lines_say_when_it_opened_and_how_it_ended(autojump_clock):

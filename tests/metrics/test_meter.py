@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from support.counts import FakeTunnel
 
-from trioproxy.metrics import BYTES, FRAMES, INJECTED_FRAMES, MESSAGES, Metrics, TunnelMeter, declare_tunnel_series
+from trioproxy.metrics import (
+    BYTES,
+    FRAMES,
+    INJECTED_FRAMES,
+    MESSAGE_SIZE,
+    MESSAGES,
+    PING_RTT,
+    Metrics,
+    TunnelMeter,
+    declare_tunnel_series,
+)
 
 UP = ("pool", "up:1", "to_upstream")
 DOWN = ("pool", "up:1", "to_client")
@@ -46,6 +56,40 @@ def test_later_counts_add_to_earlier_ones(metrics, meter):
     assert metrics.value(BYTES, DOWN) == 10
     assert metrics.value(FRAMES, (*DOWN, "binary")) == 4
     assert metrics.value(INJECTED_FRAMES, ("pool", "upstream", "ping")) == 4
+
+
+def test_message_sizes_are_added_as_they_grow(metrics, meter):
+    tunnel, counts = FakeTunnel(), FakeTunnel().to_upstream
+    tunnel.to_upstream = counts
+    for small, large in ((3, 0), (3, 1), (5, 2)):
+        counts.bytes += 1000
+        counts.messages = small + large
+        counts.message_sizes[0], counts.message_sizes[2] = small, large
+        counts.message_octets = small * 10 + large * 2000
+        meter.publish(tunnel)
+        meter.publish(tunnel)
+    (sample,) = [each for each in metrics.samples() if each.metric is MESSAGE_SIZE]
+    assert sample.labels == ("pool", "to_upstream")
+    assert sample.cells == (5, 0, 2, *[0] * 8, 4050)
+
+
+def test_round_trips_are_observed_once_for_the_side_that_was_pinged(metrics, meter):
+    tunnel = FakeTunnel()
+    tunnel.to_client.injected[9], tunnel.to_client.injected[10] = 2, 2
+    tunnel.to_client.round_trips = [0.01, 0.3]
+    for _ in range(2):
+        meter.publish(tunnel)
+    assert metrics.value(PING_RTT, ("pool", "client")) == 2
+    assert metrics.value(INJECTED_FRAMES, ("pool", "client", "ping")) == 2
+    assert metrics.value(INJECTED_FRAMES, ("pool", "client", "pong")) == 2
+
+
+def test_bytes_taken_back_never_make_a_counter_fall(metrics, meter):
+    tunnel = FakeTunnel()
+    for count, published in ((100, 100), (88, 100), (95, 100), (120, 120)):
+        tunnel.to_upstream.bytes = count
+        meter.publish(tunnel)
+        assert metrics.value(BYTES, UP) == published
 
 
 def test_tunnels_of_one_upstream_add_up(metrics):

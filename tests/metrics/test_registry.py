@@ -12,6 +12,7 @@ from trioproxy.metrics import (
     CONNECTIONS_ACTIVE,
     DRAINING,
     LOG_LINES_DROPPED,
+    MESSAGE_SIZE,
     REQUESTS,
     SERIES_DROPPED,
     UPSTREAM_WEIGHT,
@@ -60,6 +61,13 @@ def test_a_value_that_equals_a_bound_is_within_it(metrics):
     assert counts == [1, 1, *[0] * (len(bounds) - 3), 1, 1]
     assert nanoseconds == round((2 * bounds[0] + 0.00001 + 2 * bounds[-1] + 1) * 1e9)
     assert metrics.value(CONNECT_DURATION, ("p",)) == 4
+
+
+def test_values_sorted_elsewhere_add_to_the_buckets_and_the_sum(metrics):
+    counts = [1, *[0] * (len(MESSAGE_SIZE.buckets.bounds) - 1), 2]
+    for _ in range(2):
+        metrics.add_observed(MESSAGE_SIZE, ("p", "to_client"), counts, 300)
+    assert sample(metrics, MESSAGE_SIZE, ("p", "to_client")).cells == (*(2 * count for count in counts), 600)
 
 
 def test_a_declared_series_exists_at_zero(metrics):
