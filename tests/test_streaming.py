@@ -18,6 +18,7 @@ from trioproxy.streaming import (
     close_gently,
     is_quiet,
     receive,
+    receive_at_once,
     send,
 )
 
@@ -141,6 +142,27 @@ async def test_a_peer_that_takes_nothing_is_waited_for_only_so_long(autojump_clo
     async with near, far:
         with pytest.raises(trio.TooSlowError):
             await send(near, bytes(16 * 1024 * 1024), 5)
+
+
+async def test_what_has_come_already_is_had_without_waiting():
+    near, far = await stream_pair()
+    async with near, far:
+        assert receive_at_once(near, 10) is None
+        await far.send_all(b"here")
+        assert receive_at_once(near, 10) == b"here"
+        await far.send_eof()
+        assert receive_at_once(near, 10) == b""
+    assert receive_at_once(near, 10) is None, "closed"
+    assert receive_at_once(memory_stream_pair()[0], 10) is None, "no socket"
+
+
+async def test_what_is_wrong_is_seen_without_waiting_too():
+    near, far = await stream_pair()
+    abort(far)
+    await far.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        receive_at_once(near, 10)
+    await near.aclose()
 
 
 async def test_waiting_for_bytes_can_be_cancelled_and_loses_none(autojump_clock):

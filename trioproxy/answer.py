@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class Answer:
     """The answer to one exchange, over one upstream connection.
 
-    `patience` is how many seconds the upstream may be silent; while `waiting_for_client` is set its silence is the
-    client's, whose request body is not complete yet. What the parser raises is told of in phase RESPONSE.
+    `patience` is how many seconds the upstream may be silent, infinity where the caller watches the time; while
+    `waiting_for_client` is set its silence is the client's, whose request body is not complete yet. What the parser
+    raises is told of in phase RESPONSE.
     """
 
     exchange: Exchange
@@ -116,19 +117,25 @@ class Answer:
 
     async def _receive(self) -> None:
         """Feed the parser with one read, or the end. Raises ProxyError for a reset, and where nothing comes in time."""
-        with trio.CancelScope(deadline=self._deadline()) as self._scope:
-            try:
-                data = await receive(self.connection.stream, READ_SIZE)
-            except BROKEN as error:
-                retryable = not self.parser.started
-                raise broken(error, Source.UPSTREAM, self.phase, retryable=retryable) from error
-        timed_out, self._scope = self._scope.cancelled_caught, None
-        if timed_out:
-            raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
+        try:
+            data = await self._read()
+        except BROKEN as error:
+            retryable = not self.parser.started
+            raise broken(error, Source.UPSTREAM, self.phase, retryable=retryable) from error
         if data:
             self.parser.receive_data(data)
         else:
             self.parser.receive_eof()
+
+    async def _read(self) -> bytes:
+        if self.patience == math.inf:  # the caller's scope is around
+            return await receive(self.connection.stream, READ_SIZE)
+        with trio.CancelScope(deadline=self._deadline()) as self._scope:
+            data = await receive(self.connection.stream, READ_SIZE)
+        timed_out, self._scope = self._scope.cancelled_caught, None
+        if timed_out:
+            raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
+        return data
 
     def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
         return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

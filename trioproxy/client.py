@@ -5,6 +5,7 @@ What is done with a request is elsewhere: `connection` tells the story, `forward
 
 from __future__ import annotations
 
+import contextlib
 import http
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.streaming import BROKEN, broken, receive, send
+from trioproxy.streaming import BROKEN, broken, receive, receive_at_once, send
 from trioproxy.wire.headers import Headers
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
@@ -54,6 +55,12 @@ class Client:
         """Nothing more can be told to this client, or read from it."""
         self.reusable = False
         self.cut = True
+
+    def look(self) -> None:
+        """Feed the parser with what has come already, if anything has. What is wrong, `receive` will find again."""
+        with contextlib.suppress(*BROKEN):
+            if data := receive_at_once(self.stream, READ_SIZE):
+                self.parser.receive_data(data)
 
     async def receive(self, phase: Phase) -> bool:
         """Feed the parser with one read; False once the client has sent FIN. Raises ProxyError for a reset."""

@@ -62,6 +62,7 @@ async def _serve_requests(
     limits = context.config.limits
     parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
     client = Client(stream, parser, address, listener, trusted)
+    client.look()  # the first request has mostly come by the time its connection is served
     patience = context.config.timeouts.head
     while client.reusable:
         client.answering = client.open_ended = False
@@ -104,6 +105,8 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
     """
     if context.draining:
         patience = min(patience, DRAIN_GRACE)
+    if client.parser.head_started:
+        return True
     by, reason = Source.PROXY, Reason.IDLE
     with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
         context.waiting.add(scope)

@@ -136,6 +136,7 @@ def _listen(family: int, sockaddr: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _keep_alive(sock)
         if family == socket.AF_INET6:
             # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -180,6 +181,7 @@ def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ListenError(f"cannot listen on fd:{name}: not a listening stream socket")
         sock.setblocking(False)
+        _keep_alive(sock)
     return list(inherited[name])
 
 
@@ -199,7 +201,7 @@ async def accept_connections(
 ) -> None:
     """Accept until cancelled, then take what the queue still has, and only then return.
 
-    `handle` owns each accepted, non-blocking socket and must not block; `on_error` hears of each failed accept.
+    `handle` owns each accepted socket and must not block; `on_error` hears of each failed accept.
     Failures of one connection go on with the next, shortages pause (accept(2)); other errors are raised.
     """
     try:
@@ -236,16 +238,13 @@ def _accept_batch(
             if error.errno not in _ACCEPT_NEXT:
                 raise
         else:
-            connection.setblocking(False)
             handle(connection, peer)
     return True
 
 
 def as_stream(sock: socket.socket) -> trio.SocketStream:
-    """A stream over a connected socket, which it owns: no delay for small writes, keep-alive probes by the kernel."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # sets TCP_NODELAY itself
+    """A stream over a connected socket, which it owns; small writes are not delayed."""
+    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # makes it non-blocking, sets TCP_NODELAY
 
 
 async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.SocketStream:  # noqa: ASYNC109
@@ -259,8 +258,7 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.Soc
     for index, (family, sockaddr) in enumerate(addresses):
         share = (deadline - trio.current_time()) / (len(addresses) - index)
         try:
-            with trio.fail_after(max(0.0, share)):
-                return as_stream(await _connect(family, sockaddr))
+            return as_stream(await _connect(family, sockaddr, share))
         except trio.TooSlowError:
             where = _format_sockaddr(family, sockaddr)
             failure = _connect_error(Reason.TIMEOUT, f"{where}: no answer in {share:.3g} s")
@@ -269,25 +267,36 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.Soc
     raise failure
 
 
-async def _connect(family: int, sockaddr: Any) -> socket.socket:
+async def _connect(family: int, sockaddr: Any, patience: float) -> socket.socket:
     # Not trio.socket's connect: it would look the address up again, on every connection.
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        code = sock.connect_ex(sockaddr)
         # A Unix socket whose queue is full answers EAGAIN and cannot be waited for (connect(2)).
+        code = sock.connect_ex(sockaddr)
         if code == errno.EINPROGRESS:
-            await trio.lowlevel.wait_writable(sock)
+            # On this machine the handshake is over by now, and asking again costs a tenth of a wait.
+            code = sock.connect_ex(sockaddr)
+        if code == errno.EALREADY:
+            with trio.fail_after(max(0.0, patience)):
+                await trio.lowlevel.wait_writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        else:
-            await trio.lowlevel.checkpoint()
+        if code == errno.EISCONN:
+            code = 0
         if not code and family != socket.AF_UNIX and _is_self_connected(sock, sockaddr):
             code = errno.ECONNREFUSED
         if code:
             raise OSError(code, os.strerror(code))
+        _keep_alive(sock)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel find out about peers that are gone (tcp(7)); what a listener accepts inherits it."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _is_self_connected(sock: socket.socket, sockaddr: Any) -> bool:

@@ -7,6 +7,7 @@ It ends with an open tunnel, or with the upstream's refusal passed on; relaying 
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -97,7 +98,7 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
     limits, upstream = exchange.context.config.limits, connection.upstream
     patience = exchange.route.timeouts.handshake
     parser = ResponseParser(method=b"GET", max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
-    answer = Answer(exchange, connection, parser, patience, Phase.HANDSHAKE)
+    answer = Answer(exchange, connection, parser, math.inf, Phase.HANDSHAKE)
     started = trio.current_time()
     with trio.CancelScope(deadline=started + patience) as scope:
         upstream.handshakes.add(scope)
@@ -122,9 +123,7 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
 async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answer: Answer) -> ResponseHead:
     # Where sending fails, reading tells what happened: it may have answered before it closed.
     with contextlib.suppress(trio.BrokenResourceError):
-        await send(
-            connection.stream, exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS), answer.patience
-        )
+        await send(connection.stream, exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS), math.inf)
     return await answer.final_head()
 
 
