@@ -7,11 +7,14 @@ Close frame is `relay`'s decision.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from trioproxy.wire.handshake import accept_key, check_request, check_response, has_extensions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "MESSAGE_SIZES",
@@ -50,9 +53,13 @@ class Opcode(IntEnum):
     PONG = 10
 
 
+_BINARY, _CLOSE, _PONG = 2, 8, 10  # the hot path's: looking up an enum's member costs as much as ten comparisons
+
+
 MESSAGE_SIZES: Final = (MAX_CONTROL, *(1 << bits for bits in range(10, 28, 2)))  # bounds: 125 B, 1 KiB, ... 64 MiB
 _UNLIMITED: Final = 1 << 99  # more than frames can announce
-_LENGTH_BITS: Final = 63  # the top bit of the eight-byte length is 0
+_LEAST: Final[Mapping[int, int]] = {2: 126, 8: 1 << 16}  # what so many bytes of length may say: less has a shorter form
+_MOST: Final = (1 << 63) - 1  # the top bit of the eight-byte length is 0
 TOO_LARGE: Final = "message too large"  # the breaches that are limits of ours and no rules of RFC 6455
 TOO_MANY: Final = "too many messages"
 _NONE_LONGER: Final = (0,) * len(MESSAGE_SIZES)
@@ -89,9 +96,16 @@ def _whole(*, extensions: bool) -> bytes:
     return bytes(not b & 8 and b & _FIN and not _breach(b, extensions=extensions, inside=False) for b in range(256))
 
 
-# One look-up by the first byte replaces six checks a frame.
+def _breaches(*, extensions: bool, inside: bool) -> tuple[str, ...]:
+    return tuple(_breach(first, extensions=extensions, inside=inside) for first in range(256))
+
+
+# One look-up by the first byte replaces six checks a frame. Indexed by `extensions`, then `inside`.
+_BREACHES: Final = tuple(tuple(_breaches(extensions=e, inside=i) for i in (False, True)) for e in (False, True))
 _WHOLE: Final = (_whole(extensions=False), _whole(extensions=True))
 _NEVER: Final = bytes(256)
+# A message above MAX_CONTROL by the bit length of (its size - 1): 10 for all up to 1 KiB, then two a class.
+_CLASS: Final = bytes(min(max(bits - 9, 0) // 2, len(_NONE_LONGER) - 1) for bits in range(128))
 
 
 @attrs.define(eq=False)
@@ -189,26 +203,44 @@ class FrameScanner:
             at = end
         return at
 
-    def _frame(self, buffer: bytes | bytearray, at: int, stop: int) -> int:
+    def _frame(self, buffer: bytes | bytearray, at: int, stop: int) -> int:  # noqa: C901, PLR0912 -- see below
         """Take in one frame of any kind; returns where what may pass of it ends, `at` if nothing may."""
+        # Written for 1 KiB messages (echo over 64 tunnels), whose frames all come here: rules and limits are looked
+        # at together, and `_check` finds out which it is if any is broken.
         first, second = buffer[at], buffer[at + 1]
-        length = second & 127
-        wide = 0 if length <= MAX_CONTROL else 2 if length == _TWO_BYTES else 8
-        body = at + 2 + wide + (4 if second & _MASK else 0)
-        if wide and body <= stop:
-            length = int.from_bytes(buffer[at + 2 : at + 2 + wide], "big")
+        length, wide, body = second & 127, 0, at + (6 if second & _MASK else 2)
+        if length > MAX_CONTROL:
+            wide = 2 if length == _TWO_BYTES else 8
+            body += wide
+            if body <= stop:
+                length = int.from_bytes(buffer[at + 2 : at + 2 + wide], "big")
+        part = self._part
         if self.strict:
-            self._check(first, second, wide, length if body <= stop else None)
-        if self.finished or body > stop:
+            wrong = _BREACHES[self.extensions][part >= 0][first] or (second >= _MASK) != self.masked
+            if wrong or (wide and (first & 8 or not _LEAST[wide] <= length <= _MOST)):
+                self._check(first, second, wide, length if body <= stop else None)
+        if body > stop or self.finished:
             return at
         end, opcode = body + length, first & 15
-        if opcode >= Opcode.CLOSE and length <= MAX_CONTROL:
-            if opcode == Opcode.CLOSE:
+        if opcode <= _BINARY:
+            size = length if part < 0 else part + length
+            if size > self.limit or (opcode and self.allowance is not None and not self.allowance.take()):
+                self._refuse(TOO_LARGE if size > self.limit else TOO_MANY)
+                return at
+            if not first & _FIN:
+                self._part, self._table = size, _NEVER
+            else:
+                if part >= 0:
+                    self._part, self._table = -1, self._between()
+                if end > stop:
+                    self._completes = size
+                else:
+                    self._complete(size)
+        elif opcode >= _CLOSE and length <= MAX_CONTROL:
+            if opcode == _CLOSE:
                 return self._close(buffer, at, end, stop)
-            if opcode == Opcode.PONG and self.awaited:
+            if opcode == _PONG and self.awaited:
                 return self._pong(buffer, at, end, stop)
-        elif opcode <= Opcode.BINARY and not self._data(first, length, unfinished=end > stop):
-            return at
         self.frames[opcode] += 1
         if end > stop:
             self.left = end - stop
@@ -217,40 +249,21 @@ class FrameScanner:
 
     def _check(self, first: int, second: int, wide: int, length: int | None) -> None:
         """The rules of RFC 6455 §5.2, as far as a header has come; `length` is None while bytes of it are missing."""
-        self._refuse(_breach(first, extensions=self.extensions, inside=self._part >= 0))
+        self._refuse(_BREACHES[self.extensions][self._part >= 0][first])
         if bool(second & _MASK) != self.masked:
             self._refuse("unmasked frame" if self.masked else "masked frame")
         if wide and first & 8:
             self._refuse("control frame above 125 bytes")
         if wide and length is not None:
-            if length < (126 if wide == 2 else 1 << 16):  # noqa: PLR2004 -- bytes of length
+            if length < _LEAST[wide]:
                 self._refuse("length not minimal")
-            if length >> _LENGTH_BITS:
+            if length > _MOST:
                 self._refuse("length of 2^63 or more")
 
     def _refuse(self, breach: str) -> None:
         """Stop at a broken rule; the first counts, an empty one is none."""
         self.breach = self.breach or breach
         self.finished = bool(self.breach)
-
-    def _data(self, first: int, length: int, *, unfinished: bool) -> bool:
-        """Account for a frame of a message, its header being complete; False if a limit refuses it."""
-        size = length + max(self._part, 0)
-        if size > self.limit:
-            self._refuse(TOO_LARGE)
-        elif first & 15 and self.allowance is not None and not self.allowance.take():
-            self._refuse(TOO_MANY)
-        if self.finished:
-            return False
-        if not first & _FIN:
-            self._part, self._table = size, _NEVER
-            return True
-        self._part, self._table = -1, self._between()
-        if unfinished:
-            self._completes = size
-        else:
-            self._complete(size)
-        return True
 
     def _between(self) -> bytes:
         """The table that holds while no message is under way."""
@@ -263,8 +276,7 @@ class FrameScanner:
         if size > MAX_CONTROL:
             if self._longer is None:
                 self._longer = [*_NONE_LONGER]
-            # By the bit length of the greatest size of the same class: 10 for all up to 1 KiB, then two a class.
-            self._longer[min(max((size - 1).bit_length() - 9, 0) // 2, len(_NONE_LONGER) - 1)] += 1
+            self._longer[_CLASS[(size - 1).bit_length()]] += 1
 
     def _close(self, buffer: bytes | bytearray, at: int, end: int, stop: int) -> int:
         """Note the Close frame `buffer[at:end]`; nothing of it passes while it is incomplete."""
