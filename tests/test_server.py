@@ -359,54 +359,45 @@ async def test_a_request_under_way_is_answered_with_connection_close(tmp_path, a
             assert await http.at_end()
 
 
-async def test_tunnels_get_their_close_spread_over_time_at_random_moments(tmp_path, autojump_clock, nursery):
-    moments, count, spread = [], 20, 10.0
-    codes = set()
+async def drained(proxy, count):
+    """When, and with which code, each of `count` tunnels was told; its client answers and goes."""
+    told = []
 
-    async with serving_unix(tmp_path, drain=DrainConfig(spread=spread, code=1012)) as proxy, AsyncExitStack() as stack:
+    async def client(tunnel):
+        code = (await tunnel.receive()).close_code
+        told.append((trio.current_time() - start, code))
+        await tunnel.send(CLOSE, close_payload(code))
+        assert await tunnel.http.at_end()
+        await tunnel.http.stream.aclose()
+
+    async with AsyncExitStack() as stack:
         tunnels = [await stack.enter_async_context(websocket(proxy.listeners[0].address)) for _ in range(count)]
-
-        async def client(tunnel):
-            codes.add((await tunnel.receive()).close_code)
-            moments.append(trio.current_time() - start)
-            await tunnel.send(CLOSE, close_payload(1012))
-            assert await tunnel.http.at_end()
-            await tunnel.http.stream.aclose()
-
         await wait_all_tasks_blocked()
         start = trio.current_time()
         async with trio.open_nursery() as clients:
             for tunnel in tunnels:
                 clients.start_soon(client, tunnel)
             await proxy.drain()
-        assert trio.current_time() - start <= spread
+    return told
+
+
+async def test_tunnels_get_their_close_spread_over_time_at_random_moments(tmp_path, autojump_clock):
+    count, spread = 20, 10.0
+    async with serving_unix(tmp_path, drain=DrainConfig(spread=spread, code=1012)) as proxy:
+        told = await drained(proxy, count)
         assert proxy.context.metrics.total(m.CLOSES, by="proxy", code="1012") == count
-    assert codes == {1012}
+    assert {code for _, code in told} == {1012}
+    moments = [moment for moment, _ in told]
     # One in each slice, each somewhere in it.
     assert [int(moment * count / spread) for moment in moments] == list(range(count))
     assert len({round(moment * count / spread % 1, 6) for moment in moments}) == count
 
 
 async def test_a_spread_longer_than_the_deadline_still_tells_every_tunnel(tmp_path, autojump_clock):
-    drain = DrainConfig(spread=100, timeout=10)
-    async with serving_unix(tmp_path, drain=drain) as proxy, AsyncExitStack() as stack:
-        tunnels = [await stack.enter_async_context(websocket(proxy.listeners[0].address)) for _ in range(10)]
-        codes = []
-
-        async def client(tunnel):
-            codes.append((await tunnel.receive()).close_code)
-            await tunnel.send(CLOSE, close_payload(1001))
-            assert await tunnel.http.at_end()
-            await tunnel.http.stream.aclose()
-
-        await wait_all_tasks_blocked()
-        start = trio.current_time()
-        async with trio.open_nursery() as clients:
-            for tunnel in tunnels:
-                clients.start_soon(client, tunnel)
-            await proxy.drain()
-        assert trio.current_time() - start <= 5
-    assert codes == [1001] * 10
+    async with serving_unix(tmp_path, drain=DrainConfig(spread=100, timeout=10)) as proxy:
+        told = await drained(proxy, 10)
+    assert [code for _, code in told] == [1001] * 10
+    assert max(moment for moment, _ in told) <= 5
 
 
 async def test_a_drain_is_over_when_the_last_connection_is_however_long_the_spread(tmp_path, autojump_clock, nursery):
