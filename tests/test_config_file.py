@@ -4,8 +4,9 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzz import examples
 
 from trioproxy import config as module
 from trioproxy.config import LATER, Config, UpstreamConfig
@@ -237,7 +238,7 @@ SNIPPETS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(EXAMPLE_TEXT)), st.integers(0, 60), SNIPPETS | st.text(max_size=5)), max_size=4
@@ -253,7 +254,7 @@ def test_any_mutation_of_the_example_is_a_config_or_an_error(mutations):
 LINES = EXAMPLE_TEXT.splitlines(keepends=True)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(
         st.tuples(

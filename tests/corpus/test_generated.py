@@ -3,9 +3,10 @@
 from itertools import pairwise
 
 import h11
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.corpus import load_cases
+from support.fuzz import examples
 from support.http_parsing import bytewise, read_answer, read_requests
 
 from trioproxy.wire.headers import Headers
@@ -53,7 +54,7 @@ def plain(body):
 
 
 @given(st.data(), st.sampled_from([b"GET", b"POST", b"PROPFIND"]), url_octets, field_lists, bodies)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_every_valid_request_is_read_as_it_was_meant(data, method, path, fields, body):
     framing, content = framed(body)
     lines = [(b"Host", b"a.test"), *fields, *framing]
@@ -67,7 +68,7 @@ def test_every_valid_request_is_read_as_it_was_meant(data, method, path, fields,
 
 
 @given(st.data(), st.integers(200, 599), values, field_lists, bodies)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_every_valid_answer_is_read_as_it_was_meant(data, status, reason, fields, body):
     framing, content = framed(body)
     raw = response_head(status, reason, Headers([*fields, *framing])) + content
@@ -155,14 +156,14 @@ def mutated(draw, seeds):
 
 
 @given(st.one_of(st.sampled_from(PLAIN), mutated(PLAIN)))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_what_we_and_h11_both_take_is_read_alike(raw):
     ours, theirs = read_by_us(raw), read_by_h11(raw)
     assert ours is None or theirs is None or ours == theirs
 
 
 @given(st.data(), mutated(PLAIN))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @example(None, b"")
 def test_a_mutated_request_is_read_or_refused_in_the_same_way_however_it_is_cut(data, raw):
     whole = read_requests([raw])
@@ -182,7 +183,7 @@ ANSWERS = [
 
 
 @given(st.data(), mutated(ANSWERS), st.sampled_from([b"GET", b"HEAD"]))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_mutated_answer_is_read_or_refused_in_the_same_way_however_it_is_cut(data, raw, method):
     whole = read_answer([raw], method=method, eof=True)
     assert whole.status in {None, 502}

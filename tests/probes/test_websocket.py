@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzz import examples
 from support.probing import (
     PATIENCE,
     answers,
@@ -205,7 +206,7 @@ async def test_a_bug_of_ours_is_not_blamed_on_the_upstream(autojump_clock):
 
 
 @given(garbage=st.binary(max_size=300), upgraded=st.booleans(), then_close=st.booleans())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_garbage_gets_anything_but_a_verdict_out_of_the_probe(garbage, upgraded, then_close):
     async def run() -> ProbeFailed | None:
         peer = upgrades if upgraded else answers

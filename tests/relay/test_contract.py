@@ -7,9 +7,10 @@ import itertools
 import pytest
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from support.fuzz import examples
 from support.tunnels import ENGINES, engine_running, relayed, small_buffers, tcp_pair, tunnel_between, unix_pair
 
 MIB = 1 << 20
@@ -47,7 +48,7 @@ async def send_in_chunks(peer, data, sizes):
         await trio.lowlevel.checkpoint()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(50, suppress_health_check=[HealthCheck.too_slow])
 @given(up=messages(), down=messages(), sizes=st.lists(st.integers(1, 100) | st.integers(1000, 90000), min_size=1))
 async def test_any_frames_in_any_chunks_arrive_as_they_were_sent_and_are_counted(engine, up, down, sizes):
     async with relayed(engine) as rig:

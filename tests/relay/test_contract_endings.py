@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import BINARY, CLOSE, PING, TEXT
+from support.fuzz import examples
 from support.tunnels import ENGINES, engine_running, frames_of, relayed, small_buffers, tcp_pair, tunnel_between
 
 from trioproxy.errors import Reason
@@ -113,7 +114,7 @@ async def test_a_close_asked_for_before_the_relay_runs_is_the_first_thing_sent(e
 
 
 @given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=20), cut=st.integers(0, 2000), data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 async def test_an_injected_close_lands_on_a_boundary(engine, sizes, cut, data):
     async with relayed(engine) as rig:
         sent = b"".join(rig.upstream.frame(BINARY, bytes([i]) * size) for i, size in enumerate(sizes))

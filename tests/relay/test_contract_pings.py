@@ -9,9 +9,10 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked
+from support.fuzz import examples
 from support.tunnels import ENGINES, engine_running, frames_of, relayed, small_buffers, tcp_pair, tunnel_between
 from wsproto.frame_protocol import FrameDecoder
 
@@ -213,7 +214,7 @@ def decoded_by_wsproto(data, *, client):
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(up=streams, down=streams, sizes=st.lists(st.integers(1, 60) | st.integers(1000, 90000), min_size=1, max_size=9))
 def test_pings_are_invisible_in_any_streams_in_any_chunks(engine, up, down, sizes):
     """... and never inside a frame, with the other limits on, too."""

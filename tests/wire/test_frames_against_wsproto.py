@@ -11,9 +11,10 @@ import os
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, frame
+from support.fuzz import examples
 from wsproto.frame_protocol import FrameDecoder, ParseFailed
 
 from trioproxy.wire.websocket import FrameScanner
@@ -101,7 +102,7 @@ CHANGES = st.none() | st.tuples(st.integers(0, 7), st.integers(0, 13), st.intege
 
 
 @given(pieces=PIECES, change=CHANGES, masked=st.booleans())
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_it_agrees_with_wsproto_on_frames_and_refusals(pieces, change, masked):
     assert_agreement(stream(pieces, MASK if masked else None, change), masked=masked)
 
