@@ -22,7 +22,7 @@ class Record:
     """
 
     id: str = ""
-    client: str = ""  # the client's address, behind trusted proxies the forwarded one
+    client: str = ""  # the IP address of whoever connected, or "unix"
     listener: str = ""
     route: str = ""
     pool: str = ""
