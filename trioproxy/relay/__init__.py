@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
@@ -18,7 +18,7 @@ from trioproxy.relay.streams import StreamsRelay
 from trioproxy.relay.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from trioproxy.errors import Ending
 
@@ -52,9 +52,10 @@ class _ByStream:
     def name(self) -> str:
         return self.fast.name
 
-    async def run(self, tunnel: Tunnel) -> Ending:
+    def run(self, tunnel: Tunnel) -> Coroutine[Any, Any, Ending]:
+        # Not async: a frame more would lie under every tunnel as long as it is open.
         sockets = isinstance(tunnel.client, trio.SocketStream) and isinstance(tunnel.upstream, trio.SocketStream)
-        return await (self.fast if sockets else self.portable).run(tunnel)
+        return (self.fast if sockets else self.portable).run(tunnel)
 
 
 def open_relay(nursery: trio.Nursery, report: Callable[[Exception], object] = traceback.print_exception) -> Relay:

@@ -1,4 +1,4 @@
-"""What the pump keeps of a tunnel: its two sockets, borrowed from the streams, and what waits to go out on each.
+"""What the pump keeps of a tunnel: its two descriptors, borrowed from the streams, and what waits to go out on each.
 
 When they are read and written is decided in `pump`; the streams stay the caller's.
 """
@@ -27,8 +27,8 @@ class Port:
     read that the socket did not take, and what of ours comes behind it.
     """
 
-    socket: socket.socket
-    fd: int
+    stream: trio.SocketStream
+    fd: int  # read and written by itself: a socket object for each would be a tenth of an idle tunnel's memory
     source: Direction
     sink: Direction
     events: int = 0
@@ -48,25 +48,19 @@ class Link:
 
     @classmethod
     def borrow(cls, tunnel: Tunnel) -> Link:
-        """Borrow both sockets until `give_back`. TypeError if a stream has none, ClosedResourceError if closed."""
-        client, upstream = _socket(tunnel.client), _socket(tunnel.upstream)
+        """Borrow both descriptors until `give_back`. TypeError if a stream has none, ClosedResourceError if closed."""
         up, down = tunnel.to_upstream, tunnel.to_client
-        link = cls(
-            tunnel,
-            Port(_borrow(client), client.fileno(), source=up, sink=down),
-            Port(_borrow(upstream), upstream.fileno(), source=down, sink=up),
-        )
+        link = cls(tunnel, _borrow(tunnel.client, up, down), _borrow(tunnel.upstream, down, up))
         for port, peer in ((link.client, link.upstream), (link.upstream, link.client)):
             port.link, port.peer = link, peer
         return link
 
     def give_back(self) -> None:
-        """Let go of the sockets, prepared for a reset where one is called for. The last thing done with a link."""
+        """Let go of the descriptors, prepared for a reset where one is called for. The last thing done with a link."""
         for port in (self.client, self.upstream):
             if port.sink.reset:
                 with contextlib.suppress(OSError):
-                    port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-            port.socket.detach()
+                    port.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             del port.link, port.peer  # no cycles: an ended tunnel is freed at once, not when the collector comes by
 
     def let_go(self, _: Any) -> trio.lowlevel.Abort:
@@ -81,16 +75,10 @@ class Link:
             trio.lowlevel.reschedule(task)
 
 
-def _socket(stream: object) -> trio.socket.SocketType:
+def _borrow(stream: object, source: Direction, sink: Direction) -> Port:
     if not isinstance(stream, trio.SocketStream):
         raise TypeError(f"the pump carries sockets only, not {stream!r}")
-    if stream.socket.fileno() < 0:
+    descriptor = stream.socket.fileno()
+    if descriptor < 0:
         raise trio.ClosedResourceError("the stream was closed before its tunnel ran")
-    return stream.socket
-
-
-def _borrow(lent: trio.socket.SocketType) -> socket.socket:
-    """A second handle on the same descriptor, without a duplicate: descriptors are scarcer than anything else here."""
-    borrowed = socket.socket(lent.family, lent.type, lent.proto, fileno=lent.fileno())
-    borrowed.setblocking(False)
-    return borrowed
+    return Port(stream, descriptor, source, sink)

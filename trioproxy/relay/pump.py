@@ -8,8 +8,8 @@ end or a deadline means is decided in `relay.tunnel`, as for the portable engine
 
 from __future__ import annotations
 
-import functools
 import math
+import os
 import select
 import socket
 from typing import TYPE_CHECKING, Final
@@ -53,7 +53,7 @@ class Pump:
         self._lot = trio.lowlevel.ParkingLot()  # where the sweep waits while there is no tunnel
         self._buffer = bytearray(HEADROOM + READ_SIZE)
         self._view = memoryview(self._buffer)
-        self._room = self._view[HEADROOM:]
+        self._room = (self._view[HEADROOM:],)  # as readv takes it
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry what `run` brings until cancelled; tunnels that are open then are cut."""
@@ -81,6 +81,11 @@ class Pump:
         finally:
             self._detach(link)
             link.give_back()
+
+    def look(self, tunnel: Tunnel) -> None:
+        """Something was decided about the tunnel: do what follows from it."""
+        if isinstance(tunnel.client, trio.SocketStream):
+            self._turns(((tunnel.client.socket.fileno(), LOOK),), ALLOWANCE)
 
     @property
     def registered(self) -> int:
@@ -124,7 +129,7 @@ class Pump:
                     continue
                 way = port.source
                 try:
-                    size = port.socket.recv_into(room)
+                    size = os.readv(fd, room)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -152,7 +157,7 @@ class Pump:
                         continue
                 way.active = now
                 try:
-                    sent = port.peer.socket.send(view[HEADROOM:stop])
+                    sent = os.write(port.peer.fd, view[HEADROOM:stop])
                 except OSError:
                     sent = 0  # full or lost: sending the rest will tell
                 if sent != size:
@@ -200,7 +205,7 @@ class Pump:
             port.unsent = memoryview(bytes(port.unsent) + data)
             return
         try:
-            sent = port.socket.send(data)
+            sent = os.write(port.fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -213,7 +218,7 @@ class Pump:
     def _flush(self, port: Port, unsent: memoryview) -> None:
         """Go on with what is unsent, now that there may be room."""
         try:
-            sent = port.socket.send(unsent)
+            sent = os.write(port.fd, unsent)
         except BlockingIOError:
             return
         except OSError:
@@ -249,7 +254,7 @@ class Pump:
             port.unsent = None
         elif way.fin and not way.finished and port.unsent is None:
             try:
-                port.socket.shutdown(socket.SHUT_WR)
+                port.stream.socket.shutdown(socket.SHUT_WR)
             except OSError:
                 port.link.tunnel.sink_lost(way)
             else:
@@ -296,12 +301,12 @@ class Pump:
             self._pass(port, early[:end], behind)
         tunnel.early_to_upstream = tunnel.early_to_client = b""
         if not tunnel.over:
-            tunnel.wake = functools.partial(self._turns, ((link.client.fd, LOOK),), ALLOWANCE)
+            tunnel.engine = self
             self._lot.unpark()
 
     def _detach(self, link: Link) -> None:
         """Forget both sockets at once. Idempotent."""
-        link.tunnel.wake = None
+        link.tunnel.engine = None
         for port in (link.client, link.upstream):
             if self._ports.get(port.fd) is port:
                 del self._ports[port.fd]

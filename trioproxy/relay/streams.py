@@ -18,9 +18,8 @@ from trioproxy.errors import Ending, Reason
 from trioproxy.relay.tunnel import SWEEP, Tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trioproxy.relay.direction import Direction
+    from trioproxy.relay.tunnel import Engine
 
 READ_SIZE: Final = 64 * 1024  # also what a slow reader makes this engine hold, per direction
 NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s: close sends RST and drops what is unsent
@@ -35,44 +34,59 @@ class StreamsRelay:
         """Relay until the end; see `relay.Relay.run`."""
         try:
             async with trio.open_nursery() as nursery:
-                await _run(tunnel, nursery)
+                await _Carriers(tunnel, nursery).run()
         finally:
-            tunnel.wake = None
+            tunnel.engine = None
         for way, stream in ((tunnel.to_client, tunnel.client), (tunnel.to_upstream, tunnel.upstream)):
             if way.reset:
                 await _reset(stream)
         return tunnel.ending
 
 
-async def _run(tunnel: Tunnel, nursery: trio.Nursery) -> None:
-    def wake() -> None:
-        if tunnel.over:
-            nursery.cancel_scope.cancel()
-        upwards.interrupt()
-        downwards.interrupt()
+@attrs.define(eq=False)
+class _Carriers:
+    """Both directions of a tunnel, and their deadlines."""
 
-    upwards = _Carrier(tunnel, tunnel.to_upstream, tunnel.client, tunnel.upstream, wake)
-    downwards = _Carrier(tunnel, tunnel.to_client, tunnel.upstream, tunnel.client, wake)
-    nursery.start_soon(upwards.carry, tunnel.early_to_upstream)
-    nursery.start_soon(downwards.carry, tunnel.early_to_client)
-    tunnel.early_to_upstream = tunnel.early_to_client = b""
-    tunnel.wake = wake
-    wake()
-    while True:
-        await trio.sleep(SWEEP)
-        if tunnel.tick(trio.current_time()):
-            wake()
+    tunnel: Tunnel
+    nursery: trio.Nursery
+    upwards: _Carrier = attrs.field(init=False)
+    downwards: _Carrier = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        tunnel = self.tunnel
+        self.upwards = _Carrier(self, tunnel, tunnel.to_upstream, tunnel.client, tunnel.upstream)
+        self.downwards = _Carrier(self, tunnel, tunnel.to_client, tunnel.upstream, tunnel.client)
+
+    async def run(self) -> None:
+        """Carry until cancelled."""
+        tunnel = self.tunnel
+        self.nursery.start_soon(self.upwards.carry, tunnel.early_to_upstream)
+        self.nursery.start_soon(self.downwards.carry, tunnel.early_to_client)
+        tunnel.early_to_upstream = tunnel.early_to_client = b""
+        tunnel.engine = self
+        self.look(tunnel)
+        while True:
+            await trio.sleep(SWEEP)
+            if tunnel.tick(trio.current_time()):
+                self.look(tunnel)
+
+    def look(self, tunnel: Tunnel) -> None:
+        """Something was decided about the tunnel: do what follows from it."""
+        if tunnel.over:
+            self.nursery.cancel_scope.cancel()
+        self.upwards.interrupt()
+        self.downwards.interrupt()
 
 
 @attrs.define(eq=False)
 class _Carrier:
     """Carries one direction: the only reader of its source and the only writer of its sink."""
 
+    engine: Engine
     tunnel: Tunnel
     way: Direction
     source: trio.abc.ReceiveStream
     sink: trio.abc.HalfCloseableStream
-    wake: Callable[[], None]
     _reading: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def interrupt(self) -> None:
@@ -143,7 +157,7 @@ class _Carrier:
 
     def _settle(self) -> None:
         if self.tunnel.settle():
-            self.wake()
+            self.engine.look(self.tunnel)
 
 
 async def _reset(stream: trio.abc.AsyncResource) -> None:

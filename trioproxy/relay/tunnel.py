@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -21,8 +21,6 @@ from trioproxy.relay.heartbeat import Heartbeat
 from trioproxy.wire.websocket import TOO_LARGE, TOO_MANY, FrameScanner, close_frame, ping_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trioproxy.config import WebSocketConfig
 
 SWEEP: Final = 1.0  # seconds between two looks at a tunnel's deadlines, in both engines
@@ -36,6 +34,13 @@ SERVICE_RESTART: Final = 1012  # in IANA's registry: come back, in a moment
 
 _LAST_WORDS: Final = 1.0  # seconds for what is still unsent when a deadline has passed
 _AGE_JITTER: Final = 0.1  # of `max_age`, so that tunnels that opened together do not end together
+
+
+class Engine(Protocol):
+    """What runs a tunnel, as the tunnel knows it."""
+
+    def look(self, tunnel: Tunnel) -> None:
+        """Something was decided about the tunnel: do what follows from it."""
 
 
 @attrs.define(eq=False)
@@ -58,7 +63,7 @@ class Tunnel:
     to_upstream: Direction = attrs.field(init=False)
     to_client: Direction = attrs.field(init=False)
     over: bool = attrs.field(init=False, default=False)
-    wake: Callable[[], object] | None = attrs.field(init=False, default=None)  # the engine's, while it runs the tunnel
+    engine: Engine | None = attrs.field(init=False, default=None)  # while it runs the tunnel
     _stage: int = attrs.field(init=False, default=0)  # steps of the closing taken so far; 0 while it is open
     _deadline: float = attrs.field(init=False, default=math.inf)
     _too_old: float = attrs.field(init=False, default=math.inf)
@@ -355,8 +360,8 @@ class Tunnel:
 
     def _changed(self) -> None:
         self.settle()
-        if self.wake is not None:
-            self.wake()
+        if self.engine is not None:
+            self.engine.look(self)
 
 
 def _mask(way: Direction) -> bytes | None:
