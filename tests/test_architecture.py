@@ -162,8 +162,8 @@ def test_sockets_are_made_in_one_place():
         calls = (ast.unparse(node.func) for node in nodes(TREES[name]) if isinstance(node, ast.Call))
         return any(call in {"socket.socket", "trio.socket.socket", "socket.create_connection"} for call in calls)
 
-    # systemd wraps what was handed over and sends datagrams; relay.ports has second handles of the pump's sockets.
-    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd", "relay.ports"}
+    # systemd wraps what was handed over and sends datagrams.
+    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd"}
 
 
 @each_module

@@ -28,6 +28,8 @@ from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.wire.http1 import RequestHead, RequestParser
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
 
@@ -38,9 +40,15 @@ MAX_TEXT = 2048  # characters of what a head says that a record holds: it lives 
 
 
 async def handle_connection(
-    context: Context, stream: trio.abc.HalfCloseableStream, listener: ListenerConfig, address: str, *, trusted: bool
+    context: Context,
+    stream: trio.abc.HalfCloseableStream,
+    listener: ListenerConfig,
+    address: str,
+    *,
+    trusted: bool,
+    ended: Callable[[], object],
 ) -> None:
-    """Serve one accepted connection to its end, and close it. Never raises for what peers do.
+    """Serve one accepted connection to its end, close it and call `ended`. Never raises for what peers do.
 
     An exception that is a bug ends this connection alone: it is logged here with its traceback, and counted as
     `internal` where it went through.
@@ -52,6 +60,7 @@ async def handle_connection(
     except Exception:
         context.log.exception("internal_error", client=address, listener=listener.name)
     finally:
+        ended()  # before what can be cancelled; nobody hears of it until the stream is closed
         await trio.aclose_forcefully(stream)
 
 

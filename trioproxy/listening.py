@@ -6,6 +6,7 @@ Binding and the accept loop itself are `transport`'s; what is done with a connec
 from __future__ import annotations
 
 import contextlib
+import functools
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,15 +82,14 @@ class Listener:
         context.connection_began()
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
-        connections.start_soon(self._serve_one, transport.as_stream(sock), client)
+        handle = functools.partial(handle_connection, trusted=self._trusts(client), ended=self._ended)
+        # A name of Trio's making would be a string of its own for every connection.
+        connections.start_soon(handle, context, transport.as_stream(sock), self.config, client, name="connection")
 
-    async def _serve_one(self, stream: trio.SocketStream, client: str) -> None:
-        try:
-            await handle_connection(self.context, stream, self.config, client, trusted=self._trusts(client))
-        finally:
-            self.context.connection_ended()
-            self.active -= 1
-            self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
+    def _ended(self) -> None:
+        self.context.connection_ended()
+        self.active -= 1
+        self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
 
     async def _reject(self, stream: trio.SocketStream) -> None:
         try:

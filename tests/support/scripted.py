@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -158,15 +159,10 @@ class Harness:
         ours, theirs = socket_pair(tcp=self._tcp)
         self._clients.append(ours)
         self.context.connection_began()
-        self._nursery.start_soon(self._serve, theirs, address, trusted)
+        listener = self.context.config.listeners[0]
+        handle = partial(handle_connection, trusted=trusted, ended=self.context.connection_ended)
+        self._nursery.start_soon(handle, self.context, theirs, listener, address)
         return HttpConnection(ours)
-
-    async def _serve(self, stream: trio.SocketStream, address: str, trusted: bool) -> None:
-        try:
-            listener = self.context.config.listeners[0]
-            await handle_connection(self.context, stream, listener, address, trusted=trusted)
-        finally:
-            self.context.connection_ended()
 
     async def ask(self, raw: bytes, *, trusted: bool = False) -> Any:
         """One answer to `raw`, on a connection that is closed behind it and has ended."""
