@@ -20,6 +20,7 @@ RANKS = (
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
     | {"config_lines", "config_structure", "config_converter", "config_checks", "config_show"}  # parts of config_file
+    | {"waits"}  # with nothing but Trio below it
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
     | {"streaming"},  # transport's other half: what is connected

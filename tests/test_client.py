@@ -10,13 +10,15 @@ from trio.testing import memory_stream_pair
 from trioproxy.client import Client, own_answer
 from trioproxy.config import ListenerConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.waits import Wait, Waits
 from trioproxy.wire.http1 import EndOfMessage, RequestHead, RequestParser
 
 
 def client_and_peer() -> tuple[Client, trio.testing.MemorySendStream]:
     ours, theirs = memory_stream_pair()
     parser = RequestParser(max_head_bytes=1000, max_headers=10)
-    return Client(ours, parser, "192.0.2.7", ListenerConfig(name="public", address="127.0.0.1:0"), False), theirs
+    listener = ListenerConfig(name="public", address="127.0.0.1:0")
+    return Client(ours, parser, "192.0.2.7", listener, False, Wait(ours, Waits())), theirs
 
 
 async def test_events_come_as_the_octets_do_and_none_at_the_end():

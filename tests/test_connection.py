@@ -395,8 +395,8 @@ async def test_a_drain_can_end_the_wait_of_an_idle_connection(autojump_clock):
         http = proxy.connect()
         await trio.testing.wait_all_tasks_blocked()
         proxy.context.draining = True
-        for scope in proxy.context.waiting:
-            scope.deadline = trio.current_time()
+        for wait in proxy.context.waiting:
+            wait.end_by(trio.current_time())
         assert await http.at_end()
         assert proxy.endings == {"proxy head draining": 1}
 

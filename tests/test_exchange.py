@@ -10,6 +10,7 @@ from trio.testing import memory_stream_pair
 from trioproxy.client import Client
 from trioproxy.exchange import Exchange, has_body
 from trioproxy.record import Record
+from trioproxy.waits import Wait
 from trioproxy.wire.http1 import RequestHead, RequestParser
 
 
@@ -36,9 +37,9 @@ async def test_the_upstreams_head_is_rewritten_and_framed():
         route={"path": "/app", "strip_prefix": True, "host_header": "literal:b.test", "set_headers": {"X-Env": "prod"}},
     )
     stream, _ = memory_stream_pair()
-    client = Client(
-        stream, RequestParser(max_head_bytes=1, max_headers=1), "192.0.2.7", context.config.listeners[0], False
-    )
+    parser = RequestParser(max_head_bytes=1, max_headers=1)
+    listener = context.config.listeners[0]
+    client = Client(stream, parser, "192.0.2.7", listener, False, Wait(stream, context.waits))
     head = parsed(get_request("/app/x?y=1", "Connection: close", "A: b"))
     pool = context.pools["backend"]
     exchange = Exchange(context, client, head, context.config.routes[0], pool, Record())

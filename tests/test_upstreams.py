@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import trio
 from trio import socket
+from trio.testing import memory_stream_pair
 
 from trioproxy.config import PoolConfig, UpstreamConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState, UpstreamState
 from trioproxy.upstreams import Pool, Upstream
+from trioproxy.waits import Wait, Waits
 
 
 def upstream(address: str) -> Upstream:
@@ -83,12 +84,12 @@ def test_wanting_to_be_resolved_is_seen_by_who_waits():
 
 async def test_going_down_cancels_the_upgrades_that_wait_for_its_answer():
     made = upstream("a:1")
-    scope = trio.CancelScope()
-    made.handshakes.add(scope)
+    wait = Wait(memory_stream_pair()[0], Waits())
+    made.handshakes.add(wait)
     assert made.observe(ok=True) is UpstreamState.UP
-    assert not scope.cancel_called
+    assert not wait.over
     assert made.observe(ok=False) is UpstreamState.DOWN
-    assert scope.cancel_called
+    assert wait.over
 
 
 # Leases

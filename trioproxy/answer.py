@@ -17,6 +17,7 @@ from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, broken, receive
+from trioproxy.waits import Wait
 from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Answer:
     phase: Phase = Phase.RESPONSE
     waiting_for_client: bool = False
     told: bool = attrs.field(default=False, init=False)  # an interim answer has gone to the client
-    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+    wait: Wait = attrs.field(init=False)  # for its bytes
+
+    def __attrs_post_init__(self) -> None:
+        self.wait = Wait(self.connection.stream, self.exchange.context.waits)
 
     def progress(self) -> None:
         """The request's body moved: the upstream's time starts anew, or stands still while the client is waited for."""
-        if self._scope is not None:
-            self._scope.deadline = self._deadline()
+        self.wait.end_by(self._deadline())
 
     def _deadline(self) -> float:
         return math.inf if self.waiting_for_client else trio.current_time() + self.patience
@@ -130,12 +133,9 @@ class Answer:
     async def _read(self) -> bytes:
         if self.patience == math.inf:  # the caller's scope is around
             return await receive(self.connection.stream, READ_SIZE)
-        with trio.CancelScope(deadline=self._deadline()) as self._scope:
-            data = await receive(self.connection.stream, READ_SIZE)
-        timed_out, self._scope = self._scope.cancelled_caught, None
-        if timed_out:
-            raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
-        return data
+        with self.wait.until(self._deadline()):
+            return await receive(self.connection.stream, READ_SIZE)
+        raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
 
     def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
         return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trioproxy.config import ListenerConfig
+    from trioproxy.waits import Wait
 
 READ_SIZE = 64 * 1024  # octets; also the bound of what is read ahead of pipelined requests
 # A short answer fits every socket buffer; a client that does not take even that within this long gets a close.
@@ -44,6 +45,7 @@ class Client:
     address: str  # the peer's IP address, or "unix"
     listener: ListenerConfig
     trusted: bool  # whether its X-Forwarded-* are believed
+    wait: Wait  # for its bytes
     scheme: str = "http"
     reusable: bool = True  # whether another request may follow on this connection
     answering: bool = False  # a final head has gone out: no answer of ours can replace it any more

@@ -25,6 +25,7 @@ from trioproxy.record import Record
 from trioproxy.streaming import abort, close_gently
 from trioproxy.tunnels import count_ending, run_tunnel, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
+from trioproxy.waits import Wait
 from trioproxy.wire.http1 import RequestHead, RequestParser
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def _serve_requests(
     """Answer requests until the connection ends, or return the tunnel that it became."""
     limits = context.config.limits
     parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
-    client = Client(stream, parser, address, listener, trusted)
+    client = Client(stream, parser, address, listener, trusted, Wait(stream, context.waits))
     client.look()  # the first request has mostly come by the time its connection is served
     patience = context.config.timeouts.head
     while client.reusable:
@@ -117,8 +118,8 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
     if client.parser.head_started:
         return True
     by, reason = Source.PROXY, Reason.IDLE
-    with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
-        context.waiting.add(scope)
+    with client.wait.until(trio.current_time() + patience) as wait:
+        context.waiting.add(wait)
         try:
             while not client.parser.head_started:
                 client.parser.next_event()  # takes empty lines away
@@ -128,12 +129,12 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
             else:
                 return True
         except ProxyError as failure:
-            if not client.cut:
+            if wait.over or not client.cut:
                 raise
             by, reason = failure.source, failure.reason
         finally:
-            context.waiting.discard(scope)
-    if scope.cancelled_caught and context.draining:
+            context.waiting.discard(wait)
+    if wait.over and context.draining:
         reason = Reason.DRAINING
     client.give_up()  # there is no answer on its way that a close could overtake
     count_ending(context, Ending(by, Phase.HEAD, reason))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trioproxy.waits import Wait, Waits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -46,9 +48,10 @@ class Context:
     connections: int = 0  # open client connections; those being rejected do not count
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
     draining: bool = False  # no new work is taken
-    # The waits of client connections that have no request under way: a drain cancels them.
-    waiting: set[trio.CancelScope] = attrs.field(factory=set)
+    # The waits of client connections that have no request under way: a drain ends them.
+    waiting: set[Wait] = attrs.field(factory=set)
     tunnels: dict[str, OpenTunnel] = attrs.field(factory=dict)  # by id
+    waits: Waits = attrs.field(factory=Waits, init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)
 

@@ -17,7 +17,7 @@ from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.exchange import has_body
-from trioproxy.streaming import send
+from trioproxy.streaming import BROKEN, send
 from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ class _Attempt:
             if failure.source is Source.CLIENT and (client.cut or not client.answering):
                 self.client_failure = failure
                 scope.cancel()
-            self._wait_for_client(waiting=False)
+            if self.answer.waiting_for_client:
+                self._wait_for_client(waiting=False)
 
     async def _next_part(self) -> bytes:
         """What has come of the body, framed for the upstream; waits for the client while nothing has."""
@@ -196,7 +197,8 @@ class _Attempt:
     async def _send_upstream(self, data: bytes) -> None:
         """Send; an upstream that has gone is found out by reading: it may have answered before it closed."""
         try:
-            with contextlib.suppress(trio.BrokenResourceError):
+            # Closed is what it looks like when the wait for its answer ends.
+            with contextlib.suppress(*BROKEN):
                 await send(self.connection.stream, data, self.answer.patience)
         except trio.TooSlowError:
             raise self._upstream_error(Reason.STALLED, 504, f"took nothing for {self.answer.patience:g} s") from None

@@ -100,6 +100,7 @@ async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.so
         log.info("listening", listener=ADMIN, address=address)
     await services.start(partial(run_resolver, pools, log=log))
     await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
+    services.start_soon(context.waits.watch)
     services.start_soon(keep_house, context)
     await services.start(proxy.hold_connections)
 
@@ -161,8 +162,8 @@ class Proxy:
         self._listening.cancel()
         await self._not_listening.wait()
         grace = trio.current_time() + DRAIN_GRACE
-        for scope in context.waiting:
-            scope.deadline = min(scope.deadline, grace)
+        for wait in context.waiting:
+            wait.end_by(min(wait.deadline, grace))
         with trio.move_on_after(drain.timeout) as deadline:
             async with trio.open_nursery() as closing:
                 # Also where it is configured longer: all are told while there is time to answer.

@@ -100,15 +100,14 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
     parser = ResponseParser(method=b"GET", max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
     answer = Answer(exchange, connection, parser, math.inf, Phase.HANDSHAKE)
     started = trio.current_time()
-    with trio.CancelScope(deadline=started + patience) as scope:
-        upstream.handshakes.add(scope)
-        if upstream.state is UpstreamState.DOWN:  # since it was picked
-            scope.cancel()
+    down = upstream.state is UpstreamState.DOWN  # since it was picked
+    with answer.wait.until(started if down else started + patience) as wait:
+        upstream.handshakes.add(wait)
         try:
             head = await _first_answer(exchange, connection, answer)
         finally:
-            upstream.handshakes.discard(scope)
-    if scope.cancelled_caught:
+            upstream.handshakes.discard(wait)
+    if wait.over:
         down = upstream.state is UpstreamState.DOWN
         why = "went down before it answered" if down else f"no answer to the upgrade in {patience:g} s"
         detail, retryable = f"{upstream.address}: {why}", down and not parser.started

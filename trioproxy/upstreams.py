@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from trioproxy.balancing import Balancer
     from trioproxy.config import PoolConfig, UpstreamConfig
+    from trioproxy.waits import Wait
 
 
 @attrs.frozen
@@ -39,7 +40,7 @@ class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
     `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` to the
-    operator, `handshakes` (the scopes of upgrades that wait for its answer) to `upgrade`.
+    operator, `handshakes` (those of upgrades that wait for its answer) to `upgrade`.
     """
 
     pool: str
@@ -49,7 +50,7 @@ class Upstream:
     draining: bool = attrs.field(default=False, init=False)
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
-    handshakes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
+    handshakes: set[Wait] = attrs.field(factory=set, init=False)
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
@@ -112,8 +113,8 @@ class Upstream:
         """
         changed = self.health.observe(ok)
         if changed is UpstreamState.DOWN:
-            for scope in self.handshakes:
-                scope.cancel()
+            for wait in self.handshakes:
+                wait.cancel()
         return changed
 
     def want_resolve(self) -> None:

@@ -280,6 +280,7 @@ async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **s
                 else:
                     addresses.append(script)
             context = make_context(addresses, open_relay(services), **settings)
+            services.start_soon(context.waits.watch)
             async with trio.open_nursery() as connections:
                 harness = Harness(context, peers, connections, tcp)
                 try:
