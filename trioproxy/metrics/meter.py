@@ -19,20 +19,18 @@ if TYPE_CHECKING:
     from trioproxy.metrics.registry import Metrics
 
 _SIDES: Final = {TO_UPSTREAM: "upstream", TO_CLIENT: "client"}  # who gets what is injected into a direction
-_NONE: Final = (0,) * 16  # one tuple for all the directions nothing came through
-_NO_SIZES: Final = (0,) * (len(MESSAGE_SIZE.buckets.bounds) + 1)
 
 
 @attrs.define(eq=False)
 class _Published:
-    """What of one direction has been added so far; an idle tunnel keeps nothing but this."""
+    """What of one direction has been added so far; lists without the zeros at their end, as most tunnels are idle."""
 
     bytes: int = 0
     messages: int = 0
     octets: int = 0
-    sizes: tuple[int, ...] = _NO_SIZES
-    frames: tuple[int, ...] = _NONE
-    injected: tuple[int, ...] = _NONE
+    sizes: tuple[int, ...] = ()
+    frames: tuple[int, ...] = ()
+    injected: tuple[int, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -61,29 +59,38 @@ class TunnelMeter:
                 published.messages += new
                 inc(MESSAGES, labels, new)
                 self._sizes(name, counts, published)
-            frames = tuple(counts.frames)
-            for opcode, new in _differences(frames, published.frames):
-                inc(FRAMES, (*labels, opcode), new)
+            frames = _trimmed(counts.frames)
+            for opcode, new in enumerate(_differences(frames, published.frames)):
+                if new:
+                    inc(FRAMES, (*labels, opcode_label(opcode)), new)
             published.frames = frames
-        injected = tuple(counts.injected)
+        injected = _trimmed(counts.injected)
         if injected != published.injected:
-            for opcode, new in _differences(injected, published.injected):
-                inc(INJECTED_FRAMES, (self.pool, _SIDES[name], opcode), new)
+            for opcode, new in enumerate(_differences(injected, published.injected)):
+                if new:
+                    inc(INJECTED_FRAMES, (self.pool, _SIDES[name], opcode_label(opcode)), new)
             published.injected = injected
             for seconds in counts.take_round_trips():
                 self.metrics.observe(PING_RTT, (self.pool, _SIDES[name]), seconds)
 
     def _sizes(self, name: str, counts: DirectionCounts, published: _Published) -> None:
-        sizes, octets = tuple(counts.message_sizes), counts.message_octets
-        new = (now - before for now, before in zip(sizes, published.sizes, strict=True))
+        sizes, octets = counts.message_sizes, counts.message_octets
+        new = _differences(sizes, published.sizes)
         self.metrics.add_observed(MESSAGE_SIZE, (self.pool, name), new, octets - published.octets)
-        published.sizes, published.octets = sizes, octets
+        published.sizes, published.octets = _trimmed(sizes), octets
 
 
-def _differences(now: Sequence[int], before: Sequence[int]) -> Iterator[tuple[str, int]]:
-    for opcode, count in enumerate(now):
-        if new := count - before[opcode]:
-            yield opcode_label(opcode), new
+def _trimmed(counts: Sequence[int]) -> tuple[int, ...]:
+    """The counts up to the last that is not 0."""
+    length = len(counts)
+    while length and not counts[length - 1]:
+        length -= 1
+    return tuple(counts[:length])
+
+
+def _differences(now: Sequence[int], before: Sequence[int]) -> Iterator[int]:
+    """How much more each is than before."""
+    return (count - (before[index] if index < len(before) else 0) for index, count in enumerate(now))
 
 
 def declare_tunnel_series(metrics: Metrics, pool: str, upstream: str) -> None:
