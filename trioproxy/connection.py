@@ -10,6 +10,7 @@ logged.
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import trio
@@ -199,7 +200,7 @@ async def _answer(context: Context, client: Client, head: RequestHead, record: R
 
 def _describe(record: Record, head: RequestHead) -> None:
     record.kind = "websocket" if head.upgrade else "http"
-    record.method = head.method.decode("ascii")
+    record.method = sys.intern(head.method.decode("ascii"))
     record.path = _text(head.target.partition(b"?")[0])
     record.host = _text(head.host)
     record.user_agent = _text(head.headers.get(b"User-Agent", b""))
@@ -207,7 +208,8 @@ def _describe(record: Record, head: RequestHead) -> None:
 
 
 def _text(value: bytes) -> str:
-    return value[:MAX_TEXT].decode("latin-1")
+    # Interned: tunnels last, and many say the same. It is freed with the last that does.
+    return sys.intern(value[:MAX_TEXT].decode("latin-1"))
 
 
 def _route(context: Context, client: Client, head: RequestHead, record: Record) -> Exchange:
