@@ -26,7 +26,7 @@ def upstream_fields(
     if head.version == b"1.0":
         fields.remove(b"Expect")  # a 1.0 client waits for no 100, so nobody shall be asked for one (RFC 9110 §10.1.1)
     host = upstream_host(head.host, route.host_header, upstream)
-    if fields.get(b"Host") is None:  # a 1.0 client need not name one; a 1.1 request must (RFC 9112 §3.2)
+    if b"host" not in fields.keys:  # a 1.0 client need not name one; a 1.1 request must (RFC 9112 §3.2)
         fields = Headers([(b"Host", host), *fields])
     else:
         fields.set(b"Host", host)

@@ -40,10 +40,14 @@ class Buffer:
             taken = self.data
             self.data = b""
             return taken
-        end = min(self.start + limit, len(self.data))
-        with memoryview(self.data) as view:
-            taken = bytes(view[self.start : end])
-        if end == len(self.data):
+        data, start = self.data, self.start
+        end = min(start + limit, len(data))
+        if isinstance(data, bytes):
+            taken = data[start:end]
+        else:
+            with memoryview(data) as view:  # slicing it would copy twice
+                taken = bytes(view[start:end])
+        if end == len(data):
             self.data, end = b"", 0
         self.start = end
         return taken

@@ -77,13 +77,17 @@ class Headers:
     def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
         """The value of the first line of that name, or `default`."""
         key = name.lower()
-        return self._fields[self._keys.index(key)][1] if key in self._keys else default
+        keys = self._keys
+        return self._fields[keys.index(key)][1] if key in keys else default
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of all lines of that name, in order."""
         key = name.lower()
-        if key not in self._keys:
+        keys = self._keys
+        if key not in keys:  # most that are asked for
             return []
+        if keys.count(key) == 1:
+            return [self._fields[keys.index(key)][1]]
         return [field[1] for field, other in zip(self._fields, self._keys, strict=True) if other == key]
 
     def tokens(self, name: bytes) -> list[bytes]:
@@ -91,13 +95,22 @@ class Headers:
         values = self.get_all(name)
         if not values:
             return []
-        members = (member.strip(b" \t") for member in b",".join(values).lower().split(b","))
-        return [member for member in members if member]
+        line = b",".join(values).lower()
+        if b"," not in line:  # the usual one: `close`, `upgrade`
+            member = line.strip(b" \t")
+            return [member] if member else []
+        return [member for part in line.split(b",") if (member := part.strip(b" \t"))]
 
     def append(self, name: bytes, value: bytes) -> None:
         """Add a line behind the others."""
         self._fields.append((name, value))
         self._keys.append(name.lower())
+
+    def extend(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add lines behind the others."""
+        for field in fields:
+            self._fields.append(field)
+            self._keys.append(field[0].lower())
 
     def set(self, name: bytes, value: bytes) -> None:
         """Make this the only line of that name, in the place of the first one; without one it goes to the end."""
@@ -107,7 +120,8 @@ class Headers:
             return
         first = self._keys.index(key)
         self._fields[first] = (name, value)
-        self._drop({index for index, other in enumerate(self._keys) if other == key and index != first})
+        if self._keys.count(key) > 1:
+            self._drop({index for index, other in enumerate(self._keys) if other == key and index != first})
 
     def remove(self, name: bytes) -> None:
         """Take away every line of that name; none is no error."""
@@ -121,7 +135,14 @@ class Headers:
 
     def without(self, names: frozenset[bytes]) -> Headers:
         """A copy without the lines whose lower-case name is among `names`."""
-        return Headers([field for field, key in zip(self._fields, self._keys, strict=True) if key not in names])
+        kept = Headers()
+        if names.isdisjoint(self._keys):
+            kept._fields, kept._keys = self._fields.copy(), self._keys.copy()
+        else:
+            lines = zip(self._fields, self._keys, strict=True)
+            kept._fields = [field for field, key in lines if key not in names]
+            kept._keys = [key for key in self._keys if key not in names]
+        return kept
 
     def _drop(self, indices: Collection[int]) -> None:
         if indices:
@@ -137,7 +158,7 @@ def end_to_end(headers: Headers) -> Headers:
     CVE-2024-45410).
     """
     nominated = headers.tokens(b"connection")
-    if not nominated:
+    if HOP_BY_HOP.issuperset(nominated):
         return headers.without(HOP_BY_HOP)
     return headers.without(HOP_BY_HOP.union(nominated) - NEVER_NOMINATED)
 
@@ -148,17 +169,22 @@ def add_forwarded(headers: Headers, *, client: str, scheme: str, host: bytes, tr
     A trusted peer's values are kept and its address `client` is appended to the chain; any other peer's (and its
     Forwarded, RFC 7239) are replaced by what we saw. An empty `client` (a Unix socket) or `host` adds no line.
     """
-    if not trusted and not FORWARDED.isdisjoint(headers.keys):
+    address = client.encode("ascii")
+    seen = (
+        (b"X-Forwarded-For", address),
+        (b"X-Forwarded-Proto", scheme.encode("ascii")),
+        (b"X-Forwarded-Host", host),
+        (b"X-Real-IP", address),
+    )
+    if FORWARDED.isdisjoint(headers.keys):  # the usual request
+        headers.extend([field for field in seen if field[1]])
+        return
+    if not trusted:
         for name in FORWARDED:
             headers.remove(name)
-    address = client.encode("ascii")
-    chain = [value for value in (*headers.get_all(b"X-Forwarded-For"), address) if value]
-    if chain:
+    elif chain := [value for value in (*headers.get_all(b"X-Forwarded-For"), address) if value]:
         headers.set(b"X-Forwarded-For", b", ".join(chain))
-    seen = ((b"X-Forwarded-Proto", scheme.encode("ascii")), (b"X-Forwarded-Host", host), (b"X-Real-IP", address))
-    for name, value in seen:
-        if value and name not in headers:
-            headers.append(name, value)
+    headers.extend([field for field in seen if field[1] and field[0] not in headers])
 
 
 def add_via(headers: Headers, received_version: bytes, name: str) -> None:

@@ -34,6 +34,9 @@ BAD_FIRST_WORD = re.compile(rb"[!-~]*[\x80-\xff]")
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 """Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Fields that say where a body ends; lower case."""
+
 
 @attrs.define(eq=False)
 class HeadReader:
@@ -129,6 +132,8 @@ def parse_framing(headers: Headers, version: bytes, refuse: Refuse) -> tuple[Bod
 
     Raises ProxyError: 400 for what could be read in two ways, 501 for transfer codings besides chunked.
     """
+    if FRAMING.isdisjoint(headers.keys):  # most requests
+        return BodyKind.NONE, None
     lengths = headers.get_all(b"content-length")
     codings = headers.get_all(b"transfer-encoding")
     if codings:
@@ -138,11 +143,9 @@ def parse_framing(headers: Headers, version: bytes, refuse: Refuse) -> tuple[Bod
             raise refuse(400, "Transfer-Encoding in HTTP/1.0")
         _check_codings(codings, refuse)
         return BodyKind.CHUNKED, None
-    if lengths:
-        if len(lengths) > 1 or not CONTENT_LENGTH.fullmatch(lengths[0]):
-            raise refuse(400, "invalid Content-Length")
-        return BodyKind.LENGTH, int(lengths[0])
-    return BodyKind.NONE, None
+    if len(lengths) > 1 or not CONTENT_LENGTH.fullmatch(lengths[0]):
+        raise refuse(400, "invalid Content-Length")
+    return BodyKind.LENGTH, int(lengths[0])
 
 
 def _check_codings(lines: list[bytes], refuse: Refuse) -> None:

@@ -83,7 +83,7 @@ def parse_request(head: bytes, max_headers: int) -> RequestHead:
     elif b"#" in target:
         raise refuse_head(400, "fragment in the target")
     body, length = parse_framing(headers, version, refuse_head)
-    if b"expect" in headers and version == b"1.1" and set(headers.tokens(b"expect")) != {b"100-continue"}:
+    if b"expect" in headers.keys and version == b"1.1" and set(headers.tokens(b"expect")) != {b"100-continue"}:
         raise refuse_head(417, "unknown expectation")
     connection = headers.tokens(b"connection")
     upgrade = b"upgrade" in connection and version == b"1.1" and b"websocket" in headers.tokens(b"upgrade")
