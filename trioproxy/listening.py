@@ -21,6 +21,7 @@ from trioproxy.errors import Reason
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
 
     from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
@@ -54,9 +55,10 @@ class Listener:
 
     async def serve(self, connections: trio.Nursery) -> None:
         """Accept until cancelled, then what is queued, then close; each connection is a task of `connections`."""
+        handle = functools.partial(handle_connection, listener=self.config, ended=self._ended)
 
         def accepted(sock: socket.socket, peer: Any) -> None:
-            self._accepted(connections, sock, peer)
+            self._accepted(connections, handle, sock, peer)
 
         try:
             await transport.accept_connections(self.sock, accepted, self._accept_failed)
@@ -67,7 +69,9 @@ class Listener:
         """Stop listening."""
         transport.close_listener(self.sock, self.config.address)
 
-    def _accepted(self, connections: trio.Nursery, sock: socket.socket, peer: Any) -> None:
+    def _accepted(
+        self, connections: trio.Nursery, handle: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any
+    ) -> None:
         context = self.context
         context.metrics.inc(m.CONNECTIONS, (self.config.name,))
         if context.connections >= context.max_connections:
@@ -82,9 +86,9 @@ class Listener:
         context.connection_began()
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
-        handle = functools.partial(handle_connection, trusted=self._trusts(client), ended=self._ended)
+        handle = functools.partial(handle, address=client, trusted=self._trusts(client))
         # A name of Trio's making would be a string of its own for every connection.
-        connections.start_soon(handle, context, transport.as_stream(sock), self.config, client, name="connection")
+        connections.start_soon(handle, context, transport.as_stream(sock), name="connection")
 
     def _ended(self) -> None:
         self.context.connection_ended()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trioproxy.upgrade import Upgraded
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, weakref_slot=False)
 class OpenTunnel:
     """What the proxy holds on to while a tunnel is open."""
 

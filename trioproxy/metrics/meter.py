@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SIDES: Final = {TO_UPSTREAM: "upstream", TO_CLIENT: "client"}  # who gets what is injected into a direction
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class _Published:
     """What of one direction has been added so far; lists without the zeros at their end, as most tunnels are idle."""
 
@@ -33,7 +33,7 @@ class _Published:
     injected: tuple[int, ...] = ()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class TunnelMeter:
     """The metrics' view of one tunnel."""
 

@@ -57,7 +57,7 @@ class Direction:
 
     @property
     def frames(self) -> list[int]:
-        """Frames received by opcode; a list of 16, live."""
+        """Frames received by opcode; a list of 16, a copy."""
         return self.scanner.frames
 
     @property

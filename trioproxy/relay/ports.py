@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trioproxy.relay.tunnel import Tunnel
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Port:
     """One socket of a tunnel: the source of one direction and the sink of the other.
 
@@ -37,7 +37,7 @@ class Port:
     peer: Port = attrs.field(init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Link:
     """A tunnel in the pump and the task that waits for its end; None while it does not wait."""
 

@@ -108,7 +108,7 @@ _NEVER: Final = bytes(256)
 _CLASS: Final = bytes(min(max(bits - 9, 0) // 2, len(_NONE_LONGER) - 1) for bits in range(128))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class FrameScanner:
     """Follows the frames of one direction without looking at payloads, but for those of Close and, if asked to, Pong.
 
@@ -139,7 +139,6 @@ class FrameScanner:
     left: int = attrs.field(default=0, init=False)
     messages: int = attrs.field(default=0, init=False)
     octets: int = attrs.field(default=0, init=False)
-    frames: list[int] = attrs.field(factory=lambda: [0] * 16, init=False)
     close_code: int | None = attrs.field(default=None, init=False)
     breach: str = attrs.field(default="", init=False)
     finished: bool = attrs.field(default=False, init=False)
@@ -148,12 +147,18 @@ class FrameScanner:
     _part: int = attrs.field(default=-1, init=False)  # payload of the current message's earlier frames; -1: of none
     _completes: int = attrs.field(default=-1, init=False)  # size of the message that ends with this frame; -1: none
     _longer: list[int] | None = attrs.field(default=None, init=False)  # as `sizes`, behind the first; None: all 0
+    _frames: list[int] = attrs.field(factory=lambda: [0, 0, 0], init=False)  # as `frames`, of 16 once it must be
     _counted: bool = attrs.field(default=False, init=False)  # the incomplete Close being held is in `frames` already
 
     def __attrs_post_init__(self) -> None:
         self.limit = self.limit or _UNLIMITED
         self._short = min(MAX_CONTROL, self.limit)
         self._table = self._between()
+
+    @property
+    def frames(self) -> list[int]:
+        """Frames by opcode; 16, a copy."""
+        return self._frames + [0] * (16 - len(self._frames))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -197,7 +202,7 @@ class FrameScanner:
                 if end == at or self.finished:
                     return end
             else:
-                self.frames[first & 15] += 1
+                self._frames[first & 15] += 1
                 self.messages += 1
                 self.octets += length
             at = end
@@ -236,12 +241,13 @@ class FrameScanner:
                     self._completes = size
                 else:
                     self._complete(size)
-        elif opcode >= _CLOSE and length <= MAX_CONTROL:
-            if opcode == _CLOSE:
+        else:
+            self._frames = self.frames  # most tunnels see data frames alone, and have many neighbours
+            if opcode == _CLOSE and length <= MAX_CONTROL:
                 return self._close(buffer, at, end, stop)
-            if opcode == _PONG and self.awaited:
+            if opcode == _PONG and length <= MAX_CONTROL and self.awaited:
                 return self._pong(buffer, at, end, stop)
-        self.frames[opcode] += 1
+        self._frames[opcode] += 1
         if end > stop:
             self.left = end - stop
             return stop
@@ -282,7 +288,7 @@ class FrameScanner:
         """Note the Close frame `buffer[at:end]`; nothing of it passes while it is incomplete."""
         if not self._counted:
             self._counted = True
-            self.frames[Opcode.CLOSE] += 1
+            self._frames[Opcode.CLOSE] += 1
         if end > stop:
             return at
         self._counted = False
@@ -299,7 +305,7 @@ class FrameScanner:
         if payload in self.awaited and bool(buffer[at + 1] & _MASK) == self.masked:
             self.pong = payload
             return at
-        self.frames[Opcode.PONG] += 1
+        self._frames[Opcode.PONG] += 1
         return end
 
 
