@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import types
+
 import pytest
 import trio
 from support.frames import CLOSE, PING, PONG, TEXT, WebSocket, close_payload, upgrade_answer, upgrade_request
@@ -9,7 +12,13 @@ from support.scripted import proxying
 
 from trioproxy import metrics as m
 from trioproxy.config import WebSocketConfig
+from trioproxy.context import Context
 from trioproxy.errors import Reason
+from trioproxy.relay.pump import Pump
+from trioproxy.upstreams import Upstream
+
+# What all tunnels share, and code: none of it is held for one tunnel alone.
+SHARED = (Context, Pump, Upstream, trio.lowlevel.Task, type, types.ModuleType, types.FunctionType, types.CodeType)
 
 
 async def echoing(http):
@@ -49,6 +58,37 @@ async def test_an_open_tunnel_is_listed_and_counted_live():
         assert proxy.counted(m.TUNNELS_ACTIVE) == {}
         assert proxy.counted(m.TUNNELS) == {labels: 1}
         assert proxy.counted(m.TUNNEL_DURATION) == {"backend": 1}
+
+
+def held_for(coroutine) -> set[str]:
+    """The names of the types of all objects reachable from a coroutine, but for what others share with it."""
+    found, ways = {id(coroutine): coroutine}, [coroutine]
+    while ways:
+        for each in gc.get_referents(ways.pop()):
+            if id(each) not in found and not isinstance(each, SHARED):
+                found[id(each)] = each
+                ways.append(each)
+    return {type(each).__name__ for each in found.values()}
+
+
+async def test_a_parked_tunnel_is_three_frames_deep_and_holds_nothing_of_its_handshake():
+    async with proxying(echoing) as proxy:
+        socket = await open_websocket(proxy)
+        await socket.echo(b"hello")
+        await trio.testing.wait_all_tasks_blocked()
+        (task,) = (task for task in proxy.tasks if task.coro.__name__ == "handle_connection")
+        ours = [
+            frame.f_code.co_name for frame, _ in task.iter_await_frames() if "trioproxy" in frame.f_code.co_filename
+        ]
+        assert ours == ["handle_connection", "run_tunnel", "run"]
+        held = held_for(task.coro)
+        assert {"Tunnel", "Record", "UpstreamConnection"} <= held, "it looked where they are"
+        handshake = {"Client", "Exchange", "Answer", "Attempts", "Headers", "RequestHead", "ResponseHead"}
+        buffers = {"RequestParser", "ResponseParser", "HttpRequestParser", "HttpResponseParser", "bytearray"}
+        open_around = {"CancelScope", "Nursery", "ExitStack"}
+        assert not held & (handshake | buffers | open_around)
+        await socket.close()
+        await proxy.hang_up(socket.http)
 
 
 async def test_the_routes_settings_hold_and_what_they_do_is_counted(autojump_clock):

@@ -164,6 +164,11 @@ class Harness:
         self._nursery.start_soon(handle, self.context, theirs, listener, address)
         return HttpConnection(ours)
 
+    @property
+    def tasks(self) -> set[trio.lowlevel.Task]:
+        """The connections that are open."""
+        return set(self._nursery.child_tasks)
+
     async def ask(self, raw: bytes, *, trusted: bool = False) -> Any:
         """One answer to `raw`, on a connection that is closed behind it and has ended."""
         http = self.connect(trusted=trusted)
