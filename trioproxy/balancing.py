@@ -57,6 +57,8 @@ class RoundRobin:
 
     def pick(self, candidates: Sequence[C]) -> C:
         """The candidate whose turn it is."""
+        if len(candidates) == 1:
+            return candidates[0]  # it would gain what it pays
         credit = self._credit
         total = 0.0
         best = candidates[0]

@@ -161,7 +161,9 @@ async def _read_head(context: Context, client: Client) -> RequestHead:
 async def _serve(context: Context, client: Client, head: RequestHead, record: Record) -> Upgraded | None:
     """Route and serve one request; its record is logged behind it, unless it became a tunnel."""
     started = trio.current_time()
-    _describe(record, head)
+    record.kind = "websocket" if head.upgrade else "http"
+    if head.upgrade or context.log.access:  # of a plain request only its log line tells more
+        _describe(record, head)
     upgraded: Upgraded | None = None
     # A client of 1.0 gets one answer, and what stands behind an upgrade is never a request (CVE-2026-2833).
     client.reusable = head.keep_alive and head.version == b"1.1" and not head.upgrade and not context.draining
@@ -199,7 +201,6 @@ async def _answer(context: Context, client: Client, head: RequestHead, record: R
 
 
 def _describe(record: Record, head: RequestHead) -> None:
-    record.kind = "websocket" if head.upgrade else "http"
     record.method = sys.intern(head.method.decode("ascii"))
     record.path = _text(head.target.partition(b"?")[0])
     record.host = _text(head.host)

@@ -5,7 +5,6 @@ Reading and framing the answer is `answer`'s work; choosing and connecting is `d
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -145,8 +144,10 @@ class _Attempt:
         """
         try:
             await self._send_upstream(self._head())
+            self.answer.progress()
             while not self.received:
                 await self._send_upstream(await self._next_part())
+                self.answer.progress()
             self.uploaded = True
         except ProxyError as failure:
             client = self.exchange.client
@@ -197,12 +198,11 @@ class _Attempt:
     async def _send_upstream(self, data: bytes) -> None:
         """Send; an upstream that has gone is found out by reading: it may have answered before it closed."""
         try:
-            # Closed is what it looks like when the wait for its answer ends.
-            with contextlib.suppress(*BROKEN):
-                await send(self.connection.stream, data, self.answer.patience)
+            await send(self.connection.stream, data, self.answer.patience)
+        except BROKEN:  # closed is what it looks like when the wait for its answer ends
+            pass
         except trio.TooSlowError:
             raise self._upstream_error(Reason.STALLED, 504, f"took nothing for {self.answer.patience:g} s") from None
-        self.answer.progress()
 
     def _upstream_error(self, reason: Reason, status: int, detail: str, *, retryable: bool = False) -> ProxyError:
         where = self.connection.upstream.address

@@ -68,10 +68,11 @@ async def send(stream: trio.abc.SendStream, data: bytes, patience: float) -> Non
 
 
 def _send_at_once(stream: trio.abc.SendStream, data: bytes) -> int:
-    if not isinstance(stream, trio.SocketStream) or stream.socket.fileno() < 0:
+    descriptor = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
+    if descriptor < 0:
         return 0  # what is wrong with it, send_all knows to say
     try:
-        return os.write(stream.socket.fileno(), data)
+        return os.write(descriptor, data)
     except BlockingIOError:
         return 0
     except OSError as error:

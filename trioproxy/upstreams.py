@@ -99,7 +99,7 @@ class Upstream:
     def eligible(self) -> bool:
         """Whether it may get another lease."""
         most = self.config.max_connections
-        return self.state is UpstreamState.UP and (most == 0 or self.active < most)
+        return not self.draining and self.health.state is UpstreamState.UP and (most == 0 or self.active < most)
 
     @property
     def named(self) -> bool:
