@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trioproxy.metrics import Metrics
     from trioproxy.relay import Relay
     from trioproxy.routing import Router
-    from trioproxy.tunnels import OpenTunnel
+    from trioproxy.upgrade import Upgraded
     from trioproxy.upstreams import Pool
 
 
@@ -50,7 +50,7 @@ class Context:
     draining: bool = False  # no new work is taken
     # The waits of client connections that have no request under way: a drain ends them.
     waiting: set[Wait] = attrs.field(factory=set)
-    tunnels: dict[str, OpenTunnel] = attrs.field(factory=dict)  # by id
+    tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
     waits: Waits = attrs.field(factory=Waits, init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)

@@ -7,55 +7,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from trioproxy import metrics as m
 from trioproxy.access_log import log_end, log_tunnel_open
 from trioproxy.counts import close_code, close_code_label, status_label
 from trioproxy.errors import Ending, Phase, Reason, Source
-from trioproxy.metrics.meter import TunnelMeter
 
 if TYPE_CHECKING:
     from trioproxy.context import Context
-    from trioproxy.record import Record
-    from trioproxy.relay import Tunnel
     from trioproxy.upgrade import Upgraded
 
 
-@attrs.frozen(eq=False, weakref_slot=False)
-class OpenTunnel:
-    """What the proxy holds on to while a tunnel is open."""
-
-    record: Record
-    tunnel: Tunnel
-    meter: TunnelMeter
-
-    def publish(self) -> None:
-        """Bring the metrics up to date with what the tunnel counted."""
-        self.meter.publish(self.tunnel)
-
-
-async def run_tunnel(context: Context, upgraded: Upgraded) -> None:
+async def run_tunnel(context: Context, opened: Upgraded) -> None:
     """Relay until the tunnel ends, and with it lease and upstream's connection; the client's is the caller's."""
-    record = upgraded.record
-    opened = OpenTunnel(record, upgraded.tunnel, TunnelMeter(context.metrics, record.pool, record.upstream))
     started = trio.current_time()
     try:
         _record_start(context, opened)
         if context.draining:
-            upgraded.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
-        record.ending = await context.relay.run(upgraded.tunnel)
+            opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
+        opened.record.ending = await context.relay.run(opened.tunnel)
     except BaseException as error:
-        record.ending = unforeseen(error, Phase.TUNNEL)
+        opened.record.ending = unforeseen(error, Phase.TUNNEL)
         raise
     finally:
-        upgraded.connection.close()
-        record.duration_s = trio.current_time() - started
+        opened.connection.close()
+        opened.record.duration_s = trio.current_time() - started
         _record_end(context, opened)
 
 
-def _record_start(context: Context, opened: OpenTunnel) -> None:
+def _record_start(context: Context, opened: Upgraded) -> None:
     record = opened.record
     context.tunnels[record.id] = opened
     context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
@@ -64,7 +45,7 @@ def _record_start(context: Context, opened: OpenTunnel) -> None:
     log_tunnel_open(context.log, record)
 
 
-def _record_end(context: Context, opened: OpenTunnel) -> None:
+def _record_end(context: Context, opened: Upgraded) -> None:
     opened.publish()
     record, tunnel = opened.record, opened.tunnel
     del context.tunnels[record.id]

@@ -19,6 +19,7 @@ from trioproxy.client import ANSWER_SECONDS
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
+from trioproxy.metrics import TunnelMeter
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import send
@@ -34,13 +35,21 @@ UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 SWITCHING_PROTOCOLS = 101
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, weakref_slot=False)
 class Upgraded:
-    """A tunnel whose handshake is over; the 101 has been sent. Whoever gets it closes the connection and the client."""
+    """A tunnel whose handshake is over; the 101 has been sent. Whoever gets it closes the connection and the client.
+
+    It is all that the proxy holds on to while the tunnel is open.
+    """
 
     connection: UpstreamConnection
     tunnel: Tunnel
     record: Record
+    meter: TunnelMeter
+
+    def publish(self) -> None:
+        """Bring the metrics up to date with what the tunnel counted."""
+        self.meter.publish(self.tunnel)
 
 
 async def open_tunnel(exchange: Exchange) -> Upgraded | None:
@@ -147,7 +156,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
         early_to_client=answer.parser.take_rest(),
     )
     record.tunnel = tunnel
-    return Upgraded(connection, tunnel, record)
+    return Upgraded(connection, tunnel, record, TunnelMeter(exchange.context.metrics, record.pool, record.upstream))
 
 
 def _count(exchange: Exchange, result: str) -> None:
