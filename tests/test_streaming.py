@@ -15,6 +15,7 @@ from trioproxy.streaming import (
     DISCARD_SECONDS,
     abort,
     broken,
+    close_at_once,
     close_gently,
     is_quiet,
     receive,
@@ -108,6 +109,17 @@ async def memory_pair():
 
 
 either = pytest.mark.parametrize("make", [stream_pair, memory_pair], ids=["sockets", "memory"])
+
+
+@either
+async def test_a_close_at_once_waits_for_nothing_and_can_be_repeated(make):
+    near, far = await make()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await close_at_once(near)
+        await close_at_once(near)
+    assert await far.receive_some(1) == b""
+    await far.aclose()
 
 
 @either

@@ -17,7 +17,7 @@ The map, from the outside in; imports go downwards only:
     dialing             pick, lease, connect, perhaps another upstream
     relay               bytes of open tunnels: `pump` on Linux, `streams` anywhere, `tunnel` decides for both
     prober, resolver    health and addresses of upstreams, in the background
-    upstreams, metrics, logs, transport, streaming, systemd
+    upstreams, metrics, logs, transport, streaming, waits, systemd
     balancing, health, routing, rewriting, board, config_file     pure, or nearly
     wire, config, errors                                          pure
 

@@ -23,7 +23,7 @@ from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
 from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
-from trioproxy.streaming import abort, close_gently
+from trioproxy.streaming import abort, close_at_once, close_gently
 from trioproxy.tunnels import count_ending, run_tunnel, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.waits import Wait
@@ -63,7 +63,7 @@ async def handle_connection(
         context.log.exception("internal_error", client=address, listener=listener.name)
     finally:
         ended()  # before what can be cancelled; nobody hears of it until the stream is closed
-        await trio.aclose_forcefully(stream)
+        await close_at_once(stream)
 
 
 async def _serve_requests(

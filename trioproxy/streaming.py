@@ -113,6 +113,17 @@ async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
             while discarded < DISCARD_BYTES and (data := await stream.receive_some(DISCARD_BYTES)):
                 discarded += len(data)
     finally:
+        await close_at_once(stream)
+
+
+async def close_at_once(stream: trio.abc.AsyncResource) -> None:
+    """Close without ceremony, and a socket without a checkpoint; closing twice is no error.
+
+    Trio's own way opens two cancel scopes and yields twice, which is a tenth of what a handshake costs.
+    """
+    if isinstance(stream, trio.SocketStream):
+        stream.socket.close()
+    else:
         await trio.aclose_forcefully(stream)
 
 
