@@ -23,13 +23,16 @@ BASIC = {  # section → its number of cases
     "closing, automatic fragments": (["7.*", "10.*"], 38),
     "large messages": (["9.*"], 54),
 }
-COMPRESSION = {  # halves, as a test may not take minutes
-    f"compression {section} from {first}": ([f"{section}.{case}" for case in range(first, first + 9)], 9)
+COMPRESSION = {  # a few at a time, as a test may not take minutes
+    f"compression {section} from {first}": ([f"{section}.{case}" for case in range(first, first + 3)], 3)
     for section in (*(f"12.{n}" for n in range(1, 6)), *(f"13.{n}" for n in range(1, 8)))
-    for first in (1, 10)
+    for first in range(1, 19, 3)
 }
 SECTIONS = BASIC | (COMPRESSION if os.environ.get("TRIOPROXY_AUTOBAHN") == "all" else {})
 PATIENCE_SECONDS = 140.0
+# In these a good message is followed at once by a bad frame. Whether its echo still comes before the Close is a race, with
+# the proxy or without; Autobahn calls it OK if it does and NON-STRICT if not, and both right.
+RACING = ("3.", "4.", "5.")
 
 
 @pytest.fixture
@@ -49,9 +52,14 @@ async def run_suite(programs, wstest, name, address, cases, outcomes):
     suite = await programs.start(name, [wstest, "-m", "fuzzingclient", "-s", path], env={"PYTHONPATH": ""})
     assert await suite.wait(PATIENCE_SECONDS) == 0, suite.err.text
     report = json.loads((folder / "index.json").read_text())[name]
-    outcomes[name] = {
-        case: (seen["behavior"], seen["behaviorClose"], seen["remoteCloseCode"]) for case, seen in report.items()
-    }
+    outcomes[name] = {case: outcome(case, seen) for case, seen in report.items()}
+
+
+def outcome(case, seen):
+    behavior = seen["behavior"]
+    if behavior == "NON-STRICT" and case.startswith(RACING):
+        behavior = "OK"
+    return behavior, seen["behaviorClose"], seen["remoteCloseCode"]
 
 
 @pytest.mark.slow

@@ -32,7 +32,8 @@ STEADY, MORTAL, HARMED = 400, 20, 80  # tunnels at once, by what happens to them
 EACH_KIND = 10  # times at least
 WARM_UP = 2  # times at least, before memory and series are looked at
 FAULT_SECONDS = 60.0  # a guard, not a measurement
-ALLOWED_GROWTH = 6 * 1024 * 1024  # the heap stops growing after about 8,000 tunnels, at 16 MiB more than at the start
+# What waits for the collector, which `trioproxy run` has look seldom: up to 100,000 objects. A leak of 1 KiB a tunnel is more.
+ALLOWED_GROWTH = 10 * 1024 * 1024
 CONNECTING_AT_ONCE = 64
 OPCODES = {CONTINUATION: "continuation", TEXT: "text", BINARY: "binary", CLOSE: "close", PING: "ping", PONG: "pong"}
 
