@@ -34,7 +34,7 @@ def _tune_collector() -> None:
     """Have the cyclic collector run seldom, and never over what was imported.
 
     By default it looks at all living tunnels after every 700 new objects: a tenth of the CPU of a burst of handshakes
-    (`bench`, handshake-2000). What an ended tunnel leaves in cycles, some eight objects, waits a little: 10 MiB at most.
+    (`bench`, handshake-2000). What ended tunnels leave in cycles, some eight objects each, waits: 10 MiB at most.
     """
     gc.collect()
     gc.freeze()
