@@ -248,7 +248,8 @@ async def upstream_fin(scene: Scene) -> None:
 
 
 async def upstream_cut_inside_a_frame(scene: Scene) -> None:
-    assert await last_words(await scene.order("cut")) == "reset"
+    said = await last_words(await scene.order("cut"))
+    assert said == "reset", said
 
 
 async def upstream_breach(scene: Scene) -> None:
