@@ -168,3 +168,9 @@ def test_via_is_appended_with_the_version_received():
     headers = fields(b"Via: 1.1 edge")
     add_via(headers, b"1.0", "trioproxy")
     assert headers.get_all(b"via") == [b"1.1 edge", b"1.0 trioproxy"]
+
+
+def test_a_trusted_peer_without_an_address_starts_no_chain():
+    headers = Headers([(b"X-Forwarded-Proto", b"https")])
+    add_forwarded(headers, client="", scheme="http", host=b"a.test", trusted=True)
+    assert list(headers) == [(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")]

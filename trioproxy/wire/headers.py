@@ -145,9 +145,8 @@ class Headers:
         return kept
 
     def _drop(self, indices: Collection[int]) -> None:
-        if indices:
-            self._fields = [field for index, field in enumerate(self._fields) if index not in indices]
-            self._keys = [key for index, key in enumerate(self._keys) if index not in indices]
+        self._fields = [field for index, field in enumerate(self._fields) if index not in indices]
+        self._keys = [key for index, key in enumerate(self._keys) if index not in indices]
 
 
 def end_to_end(headers: Headers) -> Headers:
