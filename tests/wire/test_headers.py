@@ -174,3 +174,16 @@ def test_a_trusted_peer_without_an_address_starts_no_chain():
     headers = Headers([(b"X-Forwarded-Proto", b"https")])
     add_forwarded(headers, client="", scheme="http", host=b"a.test", trusted=True)
     assert list(headers) == [(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"a.test")]
+
+
+def test_setting_the_only_line_of_a_name_changes_it_in_its_place():
+    headers = Headers([(b"Host", b"a"), (b"X", b"1"), (b"Y", b"2")])
+    headers.set(b"x", b"3")
+    assert list(headers) == [(b"Host", b"a"), (b"x", b"3"), (b"Y", b"2")]
+
+
+def test_a_copy_without_what_is_not_there_is_a_copy():
+    headers = Headers([(b"A", b"1")])
+    other = headers.without(frozenset({b"b"}))
+    other.append(b"C", b"2")
+    assert list(headers) == [(b"A", b"1")] and list(other) == [(b"A", b"1"), (b"C", b"2")]
