@@ -11,6 +11,7 @@ import pytest
 import trio
 from support.frames import BINARY, CLOSE, close_payload, websocket
 from support.http_client import connection, dial, get, get_request
+from support.manager import service_manager
 from support.processes import PYTHON
 from support.proxy import ProxyProcess, launch_proxy, run_proxy, write_config
 from support.serving import talk_both
@@ -120,24 +121,54 @@ async def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(programs, t
 # The service manager
 
 
-async def test_the_service_manager_hears_when_it_is_ready_and_when_it_stops(programs, tmp_path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plain:
-        plain.bind(str(tmp_path / "notify"))
-        plain.setblocking(False)
-        manager = trio.socket.from_stdlib_socket(plain.dup())
-        log = {"format": "json", "level": "debug"}
-        proxy = await launch_proxy(
-            programs, settings(["127.0.0.1:1"], log=log), env={"NOTIFY_SOCKET": str(tmp_path / "notify")}
-        )
-        assert (await manager.recv(1000)).split(b"\n")[0] == b"READY=1"
+async def test_the_service_manager_hears_when_it_is_ready_what_it_does_and_when_it_stops(programs, tmp_path):
+    async with scripted_upstream(talk_both) as upstream, service_manager(tmp_path) as manager:
+        drain = {"lame_duck": 0.5, "spread": 0, "timeout": 20}
+        proxy = await launch_proxy(programs, settings([upstream.address], server={"drain": drain}), env=manager.env())
+        ready = await manager.hears_state("READY")
+        assert ready["STATUS"] == "running: 0 connections, 0 tunnels, 1 of 1 upstreams up"
         entry = await proxy.logged("listening", listener="public")
-        assert (await get(entry["address"])).status == 503  # it accepts; there is no upstream
-        proxy.terminate()
-        assert (await manager.recv(1000)).split(b"\n")[0] == b"STOPPING=1"
+        async with websocket(entry["address"]) as tunnel:
+            await manager.hears_status("running: 1 connections, 1 tunnels")
+            proxy.terminate()
+            stopping = await manager.hears_state("STOPPING")
+            # Longer than the drain, so that it is never cut short; whatever the unit's TimeoutStopSec says.
+            assert 20.5e6 < int(stopping["EXTEND_TIMEOUT_USEC"]) < 60e6
+            await manager.hears_status("draining: 1 connections, 1 tunnels")
+            await tunnel.close(1001)
         assert await proxy.program.wait() == 0
-        manager.close()
-        with pytest.raises(BlockingIOError):
-            plain.recv(1000)
+        assert not any("WATCHDOG" in notice for notice in manager.heard)  # it did not ask
+
+
+async def test_the_watchdog_is_fed_from_the_first_moment(programs, tmp_path):
+    probed = trio.Event()
+
+    async def never(http):
+        probed.set()
+        await http.rest()
+
+    async with scripted_upstream(never) as upstream, service_manager(tmp_path) as manager:
+        health = {"probe": "http", "timeout": 600, "interval": 600}
+        env = manager.env(WATCHDOG_USEC="200000")
+        proxy = await launch_proxy(programs, settings([upstream.address], health=health), env=env)
+        await probed.wait()
+        await manager.hears_status("starting")
+        await manager.hears_state("WATCHDOG")
+        await proxy.stop()
+
+
+async def test_the_watchdog_is_fed_while_it_drains(programs, tmp_path):
+    async with scripted_upstream(talk_both) as upstream, service_manager(tmp_path) as manager:
+        env = manager.env(WATCHDOG_USEC="200000")
+        proxy = await launch_proxy(programs, settings([upstream.address], **PATIENT), env=env)
+        entry = await proxy.logged("listening", listener="public")
+        async with websocket(entry["address"]) as tunnel:
+            proxy.terminate()
+            await manager.hears_state("STOPPING")
+            await manager.hears_state("WATCHDOG")
+            await manager.hears_state("WATCHDOG")
+            await tunnel.close(1001)
+        assert await proxy.program.wait() == 0
 
 
 async def test_listeners_come_by_socket_activation(programs, tmp_path):

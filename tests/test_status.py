@@ -54,6 +54,14 @@ async def test_pools_that_are_needed_decide(needed, ready):
     assert status_of(ready_pools=tuple(needed), up=["other"]).ready()[0] is ready
 
 
+async def test_a_summary_is_one_line_with_the_numbers_that_matter():
+    status = status_of(up=["other"])
+    status.context.connection_began()
+    assert status.summary() == "running: 1 connections, 0 tunnels, 1 of 2 upstreams up"
+    status.context.draining = True
+    assert status.summary().startswith("draining: ")
+
+
 async def test_while_starting_it_is_not_ready():
     status = status_of()
     status.accepting = False

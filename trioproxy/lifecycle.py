@@ -19,11 +19,12 @@ from trioproxy.transport import ListenError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trioproxy.config import Config
+    from trioproxy.config import Config, DrainConfig
     from trioproxy.logs import Log
     from trioproxy.server import Proxy
 
 STOP: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_MARGIN: Final = 10.0  # seconds beside the drain: what waits in the queues of the listeners, the log's last lines
 
 
 async def run_until_stopped(config: Config, log: Log) -> int:
@@ -34,10 +35,11 @@ async def run_until_stopped(config: Config, log: Log) -> int:
     """
     # By default it would end the process; a log rotation at the first or last moment is no reason for that.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    run = _Run(config, log)
+    run = _Run(config, log, systemd.Notifier.from_environ(os.environ))
     with trio.open_signal_receiver(*STOP, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.hear, signals)
+            nursery.start_soon(run.manager.run, run.describe)
             await run.serve()
             nursery.cancel_scope.cancel()
     if run.failure is not None:
@@ -51,6 +53,7 @@ class _Run:
 
     config: Config
     log: Log
+    manager: systemd.Notifier
     status: int = 0
     failure: ListenError | None = None  # a value, as a nursery would wrap it
     _proxy: Proxy | None = None  # once it is accepting
@@ -63,11 +66,15 @@ class _Run:
         try:
             with self._scope:
                 async with serve(self.config, log=self.log, inherited=inherited) as self._proxy:
-                    systemd.notify("READY=1\nSTATUS=accepting", os.environ)
+                    self.manager.ready(self.describe())
                     await self._stopping.wait()
                     await self._proxy.drain()
         except ListenError as error:
             self.failure = error
+
+    def describe(self) -> str:
+        """What goes on, in a line for `systemctl status`."""
+        return "starting" if self._proxy is None else self._proxy.status.summary()
 
     async def hear(self, signals: AsyncIterator[int]) -> None:
         """Act on signals until cancelled."""
@@ -76,7 +83,7 @@ class _Run:
                 _reopen(self.log)
             elif not self._stopping.is_set():
                 self._stopping.set()
-                systemd.notify("STOPPING=1\nSTATUS=draining", os.environ)
+                self.manager.stopping("stopping", most_seconds(self.config.server.drain))
                 if self._proxy is None:
                     self._scope.cancel()
             else:
@@ -84,6 +91,11 @@ class _Run:
                 if self._proxy is not None:
                     self._proxy.cut()
                 self._scope.cancel()
+
+
+def most_seconds(drain: DrainConfig) -> float:
+    """How long a stop can take."""
+    return drain.lame_duck + drain.timeout + STOP_MARGIN
 
 
 def _reopen(log: Log) -> None:

@@ -53,6 +53,15 @@ class Status:
         ready = self.accepting and not self._ending and served
         return ready, {"ready": ready, "state": self._state(), "pools": pools}
 
+    def summary(self) -> str:
+        """The same as `status`, in a line for people."""
+        upstreams = [upstream for pool in self.context.pools.values() for upstream in pool.upstreams]
+        up = sum(upstream.health.state is UpstreamState.UP for upstream in upstreams)
+        return (
+            f"{self._state()}: {self.context.connections} connections, {len(self.context.tunnels)} tunnels, "
+            f"{up} of {len(upstreams)} upstreams up"
+        )
+
     def status(self) -> dict[str, object]:
         """The document of /api/status."""
         return {
