@@ -31,8 +31,9 @@ RANKS = (
     # tunnels: upgrade's other half; probes: the prober's kinds of check, one file each.
     {"forward", "upgrade", "tunnels", "probes"},
     {"connection", "prober", "admin", "resolver"},
-    # listening, status, housekeeping: taken out of server, which would be too long with them.
-    {"listening", "status", "housekeeping"},
+    # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
+    {"listening", "status", "housekeeping", "drains", "tunnel_list"},
+    {"control"},
     {"server"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.
     {"lifecycle", "demo"},

@@ -11,6 +11,7 @@ The map, from the outside in; imports go downwards only:
     cli, demo           commands
     lifecycle           signals and the service manager
     server              which nursery owns what; starting and draining
+    control             what operators may see and command   (drains, status, tunnel_list: how)
     listening, admin    clients accepted; operators answered
     connection          the story of one client connection
     forward, upgrade    a plain exchange; a WebSocket handshake   (answer: an upstream's answer on its way back)

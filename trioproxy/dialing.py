@@ -11,9 +11,9 @@ import attrs
 import trio
 
 from trioproxy import metrics as m
-from trioproxy.errors import ProxyError, Reason
+from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
-from trioproxy.streaming import is_quiet
+from trioproxy.streaming import abort, is_quiet
 from trioproxy.transport import dial
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class UpstreamConnection:
     reused: bool
     _ended: bool = attrs.field(default=False, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.upstream.connections.add(self)
+
     @property
     def upstream(self) -> Upstream:
         """Where it leads."""
@@ -43,14 +46,24 @@ class UpstreamConnection:
     def close(self) -> None:
         """Close at once, without waiting for anything, and give the lease back; does nothing behind `keep`."""
         if not self._ended:
-            self._ended = True
+            self._end()
             self.stream.socket.close()
-            self.lease.release()
+
+    def cut(self) -> None:
+        """Close with a reset, whoever holds it: that one finds it closed. Does nothing behind `close` and `keep`."""
+        if not self._ended:
+            abort(self.stream)
+            self.close()
 
     def keep(self, idle: IdleConnections) -> None:
-        """Give the lease back and the connection to those that wait for a next request."""
+        """Give the lease back and the connection to those that wait for a next request; does nothing behind `cut`."""
+        if not self._ended:
+            self._end()
+            idle.put(self.upstream, self.stream)
+
+    def _end(self) -> None:
         self._ended = True
-        idle.put(self.upstream, self.stream)
+        self.upstream.connections.discard(self)
         self.lease.release()
 
 
@@ -176,6 +189,10 @@ class Attempts:
         except ProxyError as failure:
             self._count_failure(upstream, failure.reason)
             raise
+        if trio.current_time() >= upstream.cut_at:
+            stream.socket.close()
+            detail = f"{upstream.address}: drained while it was connected to"
+            raise ProxyError(Source.PROXY, Phase.CONNECT, Reason.DRAINING, 503, detail, retryable=True)
         self.record.connect_s = trio.current_time() - started
         self.context.metrics.observe(m.CONNECT_DURATION, (self.pool.name,), self.record.connect_s)
         return stream

@@ -53,7 +53,8 @@ class Reason(StrEnum):
     REFUSED = "refused"  # connect refused; the upstream answered an upgrade with no 101
     UNREACHABLE = "unreachable"  # no route to host, network down, name without address
     OVERLOADED = "overloaded"  # above `limits.max_connections`, or out of descriptors
-    DRAINING = "draining"  # the proxy is shutting down, politely
+    DRAINING = "draining"  # the proxy is shutting down, or the upstream taken out, politely
+    OPERATOR = "operator"  # an operator had this tunnel closed
     CUT = "cut"  # the drain deadline passed, or a second signal came
     INTERNAL = "internal"  # a bug: the log has the traceback
 

@@ -7,7 +7,6 @@ Signals are `lifecycle`'s business, one connection is `connection`'s. Drain is s
 
 from __future__ import annotations
 
-import random
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,8 +20,10 @@ from trioproxy.admin import make_app, serve_admin
 from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
+from trioproxy.control import LocalControl
 from trioproxy.dialing import IdleConnections
-from trioproxy.errors import Phase, Reason
+from trioproxy.drains import UpstreamDrains, close_spread
+from trioproxy.errors import Phase
 from trioproxy.housekeeping import keep_house
 from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.logs import Log
@@ -71,7 +72,8 @@ async def serve(
                 context = _assemble(config, log, open_relay(services, partial(_report_bug, log)))
                 for idle in context.idle.values():
                     last.callback(idle.close)
-                proxy = Proxy(context, [Listener(context, *listener) for listener in bound.listeners])
+                listeners = [Listener(context, *listener) for listener in bound.listeners]
+                proxy = Proxy(context, listeners, UpstreamDrains(context, services))
                 await _start(services, proxy, bound.admin)
                 yield proxy
                 await proxy.end_connections()
@@ -92,7 +94,7 @@ async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.so
     for sock in admin:
         address = transport.format_address(sock)
         try:
-            app = make_app(proxy.status, address, log=log)
+            app = make_app(proxy.control, address, log=log)
         except (OSError, ValueError) as error:
             raise transport.ListenError(f"listener {ADMIN}: cannot use the token: {error}") from error
         await services.start(partial(serve_admin, sock, app, log=log))
@@ -107,12 +109,14 @@ async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.so
 
 @attrs.define(eq=False)
 class Proxy:
-    """A running proxy; `admin_address` is the admin's as bound, "" without one."""
+    """A running proxy; `admin_address` is the admin's as bound, "" without one, `control` what the admin may do."""
 
     context: Context
     listeners: Sequence[Listener]
+    drains: UpstreamDrains
     admin_address: str = ""
     status: Status = attrs.field(init=False)
+    control: LocalControl = attrs.field(init=False)
     _connections: trio.Nursery | None = attrs.field(default=None, init=False)
     _listening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _not_listening: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -120,6 +124,7 @@ class Proxy:
 
     def __attrs_post_init__(self) -> None:
         self.status = Status(self.context, self.listeners)
+        self.control = LocalControl(self.context, self.status, self.drains)
         self.context.metrics.add_source(self.status.gauges)
 
     async def hold_connections(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -168,25 +173,14 @@ class Proxy:
             async with trio.open_nursery() as closing:
                 # Also where it is configured longer: all are told while there is time to answer.
                 spread = min(drain.spread, drain.timeout / 2)
-                closing.start_soon(self._close_tunnels, spread, drain.code)
+                # One that opens from now on is asked as it opens.
+                closing.start_soon(close_spread, context.tunnels.values(), spread, drain.code)
                 await context.no_connections()
                 closing.cancel_scope.cancel()
         if deadline.cancelled_caught:
             self.cut()
             await context.no_connections()
         context.log.info("drained")
-
-    async def _close_tunnels(self, spread: float, code: int) -> None:
-        """Ask all tunnels to close, in random order, each at a random moment of its own slice of `spread` seconds.
-
-        One that opens from now on is asked as it opens.
-        """
-        opened = list(self.context.tunnels.values())
-        random.shuffle(opened)
-        start = trio.current_time()
-        for index, one in enumerate(opened):
-            await trio.sleep_until(start + spread * (index + random.random()) / len(opened))  # noqa: S311
-            one.tunnel.close(code, Reason.DRAINING)
 
     def cut(self) -> None:
         """End all connections now, tunnels with a reset, so that no peer takes it for a proper end."""

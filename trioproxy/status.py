@@ -19,10 +19,9 @@ from trioproxy.health import UpstreamState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from trioproxy.config import Config
     from trioproxy.context import Context
     from trioproxy.listening import Listener
-    from trioproxy.metrics import Labels, Metric, Metrics
+    from trioproxy.metrics import Labels, Metric
     from trioproxy.upstreams import Pool, Upstream
 
 
@@ -35,20 +34,10 @@ class Status:
     accepting: bool = False
     _started: float = attrs.field(factory=time.monotonic, init=False)
 
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self.context.config
-
-    @property
-    def metrics(self) -> Metrics:
-        """All counters."""
-        return self.context.metrics
-
     def ready(self) -> tuple[bool, dict[str, object]]:
         """Whether traffic should be sent here, and why (not): for /readyz."""
         pools = {pool.name: pool.ready for pool in self.context.pools.values()}
-        needed = self.config.admin.ready_pools
+        needed = self.context.config.admin.ready_pools
         served = all(pools[name] for name in needed) and any(pools.values())
         ready = self.accepting and not self._ending and served
         return ready, {"ready": ready, "state": self._state(), "pools": pools}
@@ -68,7 +57,7 @@ class Status:
             "version": __version__,
             "state": self._state(),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
-            "workers": self.config.server.workers,
+            "workers": self.context.config.server.workers,
             "connections": self.context.connections,
             "tunnels": len(self.context.tunnels),
             "listeners": [
@@ -110,14 +99,14 @@ class Status:
 
     def _upstream(self, upstream: Upstream) -> dict[str, Any]:
         labels = {"pool": upstream.pool, "upstream": upstream.address}
-        probe = upstream.last_probe
+        probe, metrics = upstream.last_probe, self.context.metrics
         return {
             "address": upstream.address,
             "state": upstream.state,
             "weight": upstream.weight,
             "backup": upstream.backup,
             "active": upstream.active,
-            "tunnels": self.metrics.total(m.TUNNELS_ACTIVE, **labels),
-            "tunnels_total": self.metrics.total(m.TUNNELS, **labels),
+            "tunnels": metrics.total(m.TUNNELS_ACTIVE, **labels),
+            "tunnels_total": metrics.total(m.TUNNELS, **labels),
             "last_probe": attrs.asdict(probe) if probe else None,
         }

@@ -13,6 +13,7 @@ from trioproxy import metrics as m
 from trioproxy.access_log import log_end, log_tunnel_open
 from trioproxy.counts import close_code, close_code_label, status_label
 from trioproxy.errors import Ending, Phase, Reason, Source
+from trioproxy.relay.tunnel import SERVICE_RESTART
 
 if TYPE_CHECKING:
     from trioproxy.context import Context
@@ -21,18 +22,19 @@ if TYPE_CHECKING:
 
 async def run_tunnel(context: Context, opened: Upgraded) -> None:
     """Relay until the tunnel ends, and with it lease and upstream's connection; the client's is the caller's."""
-    started = trio.current_time()
     try:
         _record_start(context, opened)
         if context.draining:
             opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
+        elif opened.connection.upstream.draining:
+            opened.tunnel.close(SERVICE_RESTART, Reason.DRAINING)
         opened.record.ending = await context.relay.run(opened.tunnel)
     except BaseException as error:
         opened.record.ending = unforeseen(error, Phase.TUNNEL)
         raise
     finally:
         opened.connection.close()
-        opened.record.duration_s = trio.current_time() - started
+        opened.record.duration_s = trio.current_time() - opened.since
         _record_end(context, opened)
 
 

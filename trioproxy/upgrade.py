@@ -46,6 +46,7 @@ class Upgraded:
     tunnel: Tunnel
     record: Record
     meter: TunnelMeter
+    since: float  # in Trio's time
 
     def publish(self) -> None:
         """Bring the metrics up to date with what the tunnel counted."""
@@ -156,7 +157,8 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
         early_to_client=answer.parser.take_rest(),
     )
     record.tunnel = tunnel
-    return Upgraded(connection, tunnel, record, TunnelMeter(exchange.context.metrics, record.pool, record.upstream))
+    meter = TunnelMeter(exchange.context.metrics, record.pool, record.upstream)
+    return Upgraded(connection, tunnel, record, meter, trio.current_time())
 
 
 def _count(exchange: Exchange, result: str) -> None:

@@ -7,6 +7,7 @@ Choosing among eligible upstreams is `balancing`'s work, connecting to the chose
 from __future__ import annotations
 
 import ipaddress
+import math
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from trioproxy.balancing import Balancer
     from trioproxy.config import PoolConfig, UpstreamConfig
+    from trioproxy.dialing import UpstreamConnection
     from trioproxy.waits import Wait
 
 
@@ -39,8 +41,9 @@ class LastProbe:
 class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
-    `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` to the
-    operator, `handshakes` (those of upgrades that wait for its answer) to `upgrade`.
+    `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
+    `cut_at` to `drains`, `connections` (the leased ones) to `dialing`, `handshakes` (those of upgrades that wait for
+    its answer) to `upgrade`.
     """
 
     pool: str
@@ -48,12 +51,15 @@ class Upstream:
     health: HealthState
     active: int = attrs.field(default=0, init=False)
     draining: bool = attrs.field(default=False, init=False)
+    cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
+    connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
+    _released: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     unix: str | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -117,6 +123,25 @@ class Upstream:
                 wait.cancel()
         return changed
 
+    def drain(self, timeout: float) -> None:
+        """Let it have no new lease; those it has are to be given back within `timeout` seconds."""
+        self.draining, self.cut_at = True, trio.current_time() + timeout
+
+    def resume(self) -> None:
+        """Let it have leases again, if its health does."""
+        self.draining, self.cut_at = False, math.inf
+
+    async def no_leases(self) -> None:
+        """Wait until it holds none, while it is draining."""
+        while self.active:
+            await self._released.park()
+
+    def lease_ended(self) -> None:
+        """Count a lease off, and wake who waits for the last one."""
+        self.active -= 1
+        if self.draining and not self.active:
+            self._released.unpark_all()
+
     def want_resolve(self) -> None:
         """Ask for its name to be resolved soon, because a connect failed. Does nothing where the host is no name."""
         self.resolve_wanted.set()
@@ -150,7 +175,7 @@ class Lease:
         """Give the claim back; a second time does nothing."""
         if self._held:
             self._held = False
-            self.upstream.active -= 1
+            self.upstream.lease_ended()
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,7 @@ class FakeControl:
     def ready(self) -> tuple[bool, dict[str, Any]]:
         return self.answer
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         return self.document
 
 

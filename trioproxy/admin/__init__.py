@@ -3,7 +3,8 @@
 `app` says what is served and to whom (`guard`), `serve` how; what may be read and done is the `Control` handed in.
 """
 
-from trioproxy.admin.app import Control, make_app
+from trioproxy.admin.app import make_app
+from trioproxy.admin.control import Control, Unknown
 from trioproxy.admin.serve import serve_admin
 
-__all__ = ["Control", "make_app", "serve_admin"]
+__all__ = ["Control", "Unknown", "make_app", "serve_admin"]

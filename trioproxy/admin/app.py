@@ -6,7 +6,7 @@ It reads what its `Control` offers and knows nothing of the proxy's inside; serv
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 from starlette.applications import Starlette
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from trioproxy.config import Config
-    from trioproxy.metrics import Metrics
+    from trioproxy.admin.control import Control
 
     Handler = Callable[[Request], Awaitable[Response]]
 
@@ -52,28 +51,6 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/healthz">/healthz</a>: whether it works
 </ul>
 """
-
-
-class Control(Protocol):
-    """What the admin endpoints may see of the proxy; none of it blocks."""
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        ...
-
-    @property
-    def metrics(self) -> Metrics:
-        """The counters."""
-        ...
-
-    def status(self) -> dict[str, Any]:
-        """The answer of /api/status, ready for JSON."""
-        ...
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether new traffic is wanted, and the answer of /readyz, ready for JSON."""
-        ...
 
 
 def make_app(control: Control, address: str, *, log: Log | None = None) -> ASGIApp:
@@ -118,7 +95,7 @@ class _Endpoints:
         return JSONResponse(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def status(self, _request: Request) -> Response:
-        return JSONResponse(self.control.status())
+        return JSONResponse(await self.control.status())
 
 
 @attrs.frozen(eq=False)

@@ -232,6 +232,11 @@ class Tunnel:
         return True
 
     @property
+    def closing(self) -> bool:
+        """Whether its end has begun: a side has said Close or gone, or the proxy has asked for it."""
+        return self._stage > 0
+
+    @property
     def ending(self) -> Ending:
         """Who ended the tunnel and why, once it is `over`."""
         return self._cause or Ending(Source.PROXY, Phase.TUNNEL, Reason.CUT)

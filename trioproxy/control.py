@@ -1,0 +1,101 @@
+"""The admin's commands carried out in the process that has the tunnels: the `Control` of a proxy of one process.
+
+What is answered to them over HTTP is `admin`'s; draining is `drains`' work, saying how things stand `status`'.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from trioproxy import tunnel_list
+from trioproxy.admin.control import Unknown
+from trioproxy.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trioproxy.config import Config
+    from trioproxy.context import Context
+    from trioproxy.drains import UpstreamDrains
+    from trioproxy.metrics import Metrics
+    from trioproxy.status import Status
+    from trioproxy.upstreams import Upstream
+
+
+@attrs.frozen(eq=False)
+class LocalControl:
+    """Sees and commands this process alone; see `admin.Control` for what each method promises."""
+
+    _context: Context
+    _status: Status
+    _drains: UpstreamDrains
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._context.config
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters."""
+        return self._context.metrics
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether new traffic is wanted, and why (not)."""
+        return self._status.ready()
+
+    async def status(self) -> dict[str, Any]:
+        """How all of it stands."""
+        return self._status.status()
+
+    async def tunnels(self, *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
+        """A page of the open tunnels."""
+        return tunnel_list.page(self._context.tunnels.values(), after=after, limit=limit, where=where)
+
+    async def drain_upstream(
+        self,
+        pool: str,
+        address: str,
+        *,
+        spread: float,
+        timeout: float,  # noqa: ASYNC109 - the drain takes it, not the call
+    ) -> dict[str, Any]:
+        """Begin to drain an upstream; what is to end is in the answer."""
+        upstream = self._find(pool, address)
+        self._drains.begin(upstream, spread=spread, timeout=timeout)
+        return self._answer(upstream)
+
+    async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
+        """Take an upstream back."""
+        upstream = self._find(pool, address)
+        self._drains.end(upstream)
+        return self._answer(upstream)
+
+    async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:
+        """Ask one tunnel to close."""
+        opened = self._context.tunnels.get(tunnel)
+        if opened is None:
+            raise Unknown("open tunnel", tunnel)
+        opened.tunnel.close(code, Reason.OPERATOR)
+        self.metrics.news += 1
+        return {"id": tunnel, "code": code}
+
+    def _find(self, pool: str, address: str) -> Upstream:
+        found = self._context.pools.get(pool)
+        if found is None:
+            raise Unknown("pool", pool, list(self._context.pools))
+        upstreams = {upstream.address: upstream for upstream in found.upstreams}
+        if address not in upstreams:
+            raise Unknown(f"upstream of pool {pool}", address, list(upstreams))
+        return upstreams[address]
+
+    def _answer(self, upstream: Upstream) -> dict[str, Any]:
+        return {
+            "pool": upstream.pool,
+            "upstream": upstream.address,
+            "state": upstream.state,
+            "active": upstream.active,
+            "tunnels": len(self._drains.tunnels(upstream)),
+        }

@@ -1,0 +1,94 @@
+"""Tunnels asked to close over time, and with it the drain of one upstream while the proxy runs.
+
+The drain of the whole process is told in `server`; that a draining upstream gets no work is in `upstreams`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy.errors import Reason
+from trioproxy.relay.tunnel import SERVICE_RESTART
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trioproxy.context import Context
+    from trioproxy.upgrade import Upgraded
+    from trioproxy.upstreams import Upstream
+
+
+async def close_spread(tunnels: Iterable[Upgraded], spread: float, code: int, reason: Reason = Reason.DRAINING) -> None:
+    """Ask these tunnels to close, in random order, each at a random moment of its own slice of `spread` seconds."""
+    opened = list(tunnels)
+    random.shuffle(opened)
+    start = trio.current_time()
+    for index, one in enumerate(opened):
+        await trio.sleep_until(start + spread * (index + random.random()) / len(opened))  # noqa: S311
+        one.tunnel.close(code, reason)
+
+
+@attrs.define(eq=False)
+class UpstreamDrains:
+    """The drains of upstreams under way, each a task of `nursery`; for one process, whose tunnels they close."""
+
+    context: Context
+    nursery: trio.Nursery
+    _running: dict[Upstream, trio.CancelScope] = attrs.field(factory=dict, init=False)
+
+    def begin(self, upstream: Upstream, *, spread: float, timeout: float) -> None:
+        """Give it no new lease, close its tunnels over `spread` seconds, cut after `timeout` what it still has.
+
+        In place of the drain that may be under way, whatever that had still to do.
+        """
+        self._cancel(upstream)
+        upstream.drain(timeout)
+        self._tell("upstream_drain", upstream, spread=spread, timeout=timeout, active=upstream.active)
+        scope = self._running[upstream] = trio.CancelScope()
+        # As for the whole process: all are told while there is time to answer.
+        self.nursery.start_soon(self._run, upstream, scope, min(spread, timeout / 2))
+
+    def end(self, upstream: Upstream) -> None:
+        """Let it have work again. What was told to close goes on closing, all else stays."""
+        self._cancel(upstream)
+        if upstream.draining:
+            upstream.resume()
+            self._tell("upstream_resume", upstream, state=upstream.state)
+
+    def tunnels(self, upstream: Upstream) -> list[Upgraded]:
+        """Those open to it."""
+        return [one for one in self.context.tunnels.values() if one.connection.upstream is upstream]
+
+    def _cancel(self, upstream: Upstream) -> None:
+        if scope := self._running.pop(upstream, None):
+            scope.cancel()
+
+    async def _run(self, upstream: Upstream, scope: trio.CancelScope, spread: float) -> None:
+        with scope:
+            with trio.move_on_at(upstream.cut_at) as deadline:
+                async with trio.open_nursery() as closing:
+                    closing.start_soon(close_spread, self.tunnels(upstream), spread, SERVICE_RESTART)
+                    await upstream.no_leases()
+                    closing.cancel_scope.cancel()
+            cut = self._cut(upstream) if deadline.cancelled_caught else 0
+            await upstream.no_leases()
+            if not scope.cancel_called:  # by a resume, say, before this task had begun
+                del self._running[upstream]
+                self._tell("upstream_drained", upstream, cut=cut)
+
+    def _cut(self, upstream: Upstream) -> int:
+        """End what it still has, tunnels with a reset to both sides; how many that were."""
+        tunnels, left = self.tunnels(upstream), upstream.active
+        for one in tunnels:
+            one.tunnel.cut()
+        for connection in upstream.connections - {one.connection for one in tunnels}:
+            connection.cut()
+        return left
+
+    def _tell(self, event: str, upstream: Upstream, **more: object) -> None:
+        self.context.metrics.news += 1
+        self.context.log.info(event, pool=upstream.pool, upstream=upstream.address, **more)

@@ -1,0 +1,67 @@
+"""The open tunnels as a list in pages: which belong on a page, in which order, and what is told of each.
+
+Pages of several processes make one page here, too; asking for them is `admin`'s and its `Control`'s.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from trioproxy.upgrade import Upgraded
+
+FILTERS: Final = ("pool", "upstream", "route", "client", "listener")  # what `where` may name
+
+
+def order(tunnel: str) -> tuple[str, int, str]:
+    """The key that tunnels are listed by: of one process those that were asked for first come first.
+
+    It depends on nothing but the id, so a page begun behind an id stays right while tunnels come and go.
+    """
+    process, _, number = tunnel.rpartition("-")
+    return process, len(number), number
+
+
+def page(tunnels: Iterable[Upgraded], *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
+    """`limit` tunnels behind the id `after` that have the values in `where`, and how many have them in `total`."""
+    wanted = [one for one in tunnels if all(getattr(one.record, name) == value for name, value in where.items())]
+    start = order(after)
+    behind = (one for one in wanted if not after or order(one.record.id) > start)
+    rows = heapq.nsmallest(limit, behind, key=lambda one: order(one.record.id))
+    now = trio.current_time()
+    return {"total": len(wanted), "tunnels": [_row(one, now) for one in rows]}
+
+
+def merge(pages: Iterable[Mapping[str, Any]], limit: int) -> dict[str, Any]:
+    """One page of what several processes answered to the same question."""
+    pages = list(pages)
+    rows = heapq.nsmallest(limit, (row for one in pages for row in one["tunnels"]), key=lambda row: order(row["id"]))
+    return {"total": sum(one["total"] for one in pages), "tunnels": rows}
+
+
+def _row(opened: Upgraded, now: float) -> dict[str, Any]:
+    record, tunnel = opened.record, opened.tunnel
+    ways = {"to_upstream": tunnel.to_upstream, "to_client": tunnel.to_client}
+    last = max(opened.since, *(way.active for way in ways.values()))
+    return {
+        "id": record.id,
+        "client": record.client,
+        "listener": record.listener,
+        "route": record.route,
+        "pool": record.pool,
+        "upstream": record.upstream,
+        "host": record.host,
+        "path": record.path,
+        "subprotocol": record.subprotocol,
+        "closing": tunnel.closing,
+        "age": round(now - opened.since, 3),
+        "idle": round(max(0.0, now - last), 3),
+        "frames": {name: sum(way.frames) for name, way in ways.items()},
+        "messages": {name: way.messages for name, way in ways.items()},
+        "bytes": {name: way.bytes for name, way in ways.items()},
+    }
