@@ -19,6 +19,7 @@ RANKS = (
     {"_version", "errors"},  # errors: below wire, whose parsers raise them
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
+    | {"shared_board"}  # board's other half: what is not pure about several processes
     | {"config_lines", "config_structure", "config_converter", "config_checks", "config_show"}  # parts of config_file
     | {"waits"}  # with nothing but Trio below it
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
@@ -53,7 +54,7 @@ ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
     "socket": {"transport", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"},
-    "mmap": {"board"},
+    "mmap": {"board", "shared_board"},
     "signal": {"lifecycle"},
     "trio_websocket": {"probes", "demo"},
     "httptools": {"wire"},
@@ -90,6 +91,8 @@ def outermost(name):
 
 def family(name):
     """Modules that belong together may import one another: a package's, and config's."""
+    if name in {"board", "shared_board"}:
+        return "board"
     return "config" if name.startswith("config") else outermost(name)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trioproxy.board import CACHE_LINE_CELLS, OVERFLOW_CELLS, Board, Layout
+from trioproxy.board import CACHE_LINE_CELLS, OVERFLOW_CELLS, Board, Layout, Tally
 
 
 def test_a_series_keeps_its_column():
@@ -57,16 +57,30 @@ def test_a_reader_sums_a_column_over_the_rows():
     for value, row in enumerate(board.rows, start=1):
         row.cells[column] = value
     assert board.sum(column) == 6
-    assert board.snapshot()[column] == 6
+    (block,) = board.snapshot()
+    assert block.of(block.series[0]) == (6,)
 
 
 def test_a_snapshot_of_one_row_is_that_row():
     board = Board(Layout())
     column = board.layout.intern("requests", ())
+    board.layout.intern("seconds", (), 3)
     board.rows[0].cells[column] -= 5
-    snapshot = board.snapshot()
-    assert snapshot[column] == -5
-    assert len(snapshot) == board.layout.used
+    board.rows[0].cells[column + 2] += 2
+    (block,) = board.snapshot()
+    assert [block.of(series) for series in block.series] == [(-5,), (0, 2, 0)]
+
+
+def test_a_cell_of_a_series_is_found_by_name():
+    board = Board(Layout(columns=OVERFLOW_CELLS + 2), rows=2)
+    column = board.layout.intern("seconds", ("a",), 2)
+    for row in board.rows:
+        row.cells[column + 1] = 4
+    assert board.find("seconds", ("a",), 1) == 8
+    assert board.find("seconds", ("b",)) == 0
+    assert board.layout.intern("seconds", ("c",)) == 0
+    board.rows[0].cells[0] = 9
+    assert board.find("seconds", ("c",)) == 0
 
 
 def test_rows_start_on_cache_lines_of_their_own():
@@ -81,6 +95,43 @@ def test_a_cell_holds_64_bits():
     board.rows[0].cells[0] = 2**63 - 1
     with pytest.raises(ValueError):
         board.rows[0].cells[0] += 1
+
+
+def test_a_tally_is_the_sum_of_what_each_process_counts():
+    board = Board(Layout(), rows=2)
+    column = board.layout.intern("leases", ())
+    here, there = Tally.of(board, 0, column), Tally.of(board, 1, column)
+    assert here.claim() and there.claim() and there.claim()
+    assert (here.own, there.own, here.total, there.total) == (1, 2, 3, 3)
+    there.release()
+    assert here.total == 2
+
+
+def test_a_claim_above_the_limit_is_given_back():
+    board = Board(Layout(), rows=2)
+    column = board.layout.intern("leases", ())
+    here, there = Tally.of(board, 0, column), Tally.of(board, 1, column)
+    assert here.claim(2) and there.claim(2)
+    assert not here.claim(2) and not there.claim(2)
+    here.release()
+    assert there.claim(2) and not here.claim(2)
+    assert (here.own, there.own) == (0, 2)
+
+
+def test_a_tally_nobody_else_counts_has_limits_too():
+    alone = Tally.alone()
+    assert alone.claim(1) and not alone.claim(1)
+    alone.release()
+    assert alone.total == 0
+
+
+def test_what_the_base_knows_is_not_given_a_column_again():
+    base = Layout()
+    known = base.intern("requests", ("a",))
+    layout = Layout(columns=300, first=200, base=base)
+    assert layout.intern("requests", ("a",)) == known
+    assert layout.intern("requests", ("b",)) == 200
+    assert [series.labels for series in layout.series] == [("b",)]
 
 
 def test_untouched_columns_cost_no_memory():

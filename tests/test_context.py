@@ -53,6 +53,19 @@ async def test_a_connection_that_comes_meanwhile_is_waited_for_too(autojump_cloc
         context.connection_ended()
 
 
+def test_connections_are_limited_here_and_over_all_processes():
+    context = make_context([REFUSED], None)
+    context.max_connections = 2
+    assert context.connection_began() and context.connection_began()
+    assert not context.connection_began()
+    context.connection_ended()
+    most = context.config.limits.max_connections
+    while context.clients.claim(most):  # as another process would
+        pass
+    assert not context.connection_began()
+    assert (context.connections, context.clients.total) == (1, most)
+
+
 def test_publishing_asks_every_open_tunnel():
     context = make_context([REFUSED], None)
     published = []

@@ -229,7 +229,9 @@ async def test_a_full_upstreams_idle_connections_stay(pairs):
     full.observe(ok=True)
     idle = IdleConnections(seconds=4, most=32)
     idle.put(full, pairs[0][0])
-    with Lease(full):
+    lease = Lease.claim(full)
+    assert lease is not None
+    with lease:
         assert not full.eligible
         idle.sweep()
     assert len(idle) == 1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 from trio import socket
 from trio.testing import memory_stream_pair
 
+from trioproxy.balancing import BALANCERS
+from trioproxy.board import Board, Layout, Tally
 from trioproxy.config import PoolConfig, UpstreamConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState, UpstreamState
@@ -118,6 +121,38 @@ def test_a_lease_as_a_context_manager_is_given_back_when_the_block_fails():
         fail()
     assert seen == [1]
     assert made.upstreams[0].active == 0
+
+
+def test_a_lease_whose_last_place_another_process_takes_goes_to_the_next_upstream():
+    board = Board(Layout(), rows=2)
+    tallies = [Tally.of(board, row, board.layout.intern("leases", ())) for row in range(2)]
+
+    class Contended:
+        """The other process claims between this one's look and its own claim."""
+
+        total = 0
+
+        def claim(self, most):
+            tallies[1].claim(most)
+            return tallies[0].claim(most)
+
+    made = pool(UpstreamConfig(address="a:1", max_connections=1), "b:1")
+    made.upstreams[0].leases = Contended()
+    assert made.lease().upstream.address == "b:1"
+    assert (tallies[0].own, tallies[1].own) == (0, 1)
+    alone = pool(UpstreamConfig(address="a:1", max_connections=1))
+    alone.upstreams[0].leases = Contended()
+    with pytest.raises(ProxyError):
+        alone.lease()
+
+
+def test_workers_begin_with_different_upstreams():
+    config = PoolConfig(name="p", upstreams=tuple(UpstreamConfig(address=f"{each}:1") for each in "abc"))
+    for balance in BALANCERS:
+        made = [Pool(attrs.evolve(config, balance=balance), offset=worker) for worker in range(4)]
+        for each in (upstream for one in made for upstream in one.upstreams):
+            each.observe(ok=True)
+        assert "".join(one.lease().upstream.host for one in made) == "abca"
 
 
 def test_leases_go_round_robin_by_weight():

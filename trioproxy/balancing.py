@@ -51,8 +51,11 @@ class RoundRobin:
 
     At every pick each candidate gains its weight in credit; the richest (the first among equals) is taken and pays what
     all gained. An upstream that is no candidate for a while keeps its credit, as in nginx.
+
+    `offset` moves the first turn, so that several workers do not all begin with the same upstream.
     """
 
+    offset: int = 0
     _credit: dict[str, float] = attrs.field(factory=dict, init=False)  # by Candidate.key
 
     def pick(self, candidates: Sequence[C]) -> C:
@@ -63,7 +66,8 @@ class RoundRobin:
         total = 0.0
         best = candidates[0]
         most = float("-inf")
-        for candidate in candidates:
+        start = self.offset % len(candidates)
+        for candidate in (*candidates[start:], *candidates[:start]) if start else candidates:
             total += candidate.weight
             mine = credit[candidate.key] = credit.get(candidate.key, 0.0) + candidate.weight
             if mine > most:
@@ -80,7 +84,10 @@ class LeastConnections:
     """
 
     offset: int = 0
-    _turns: RoundRobin = attrs.field(factory=RoundRobin, init=False)
+    _turns: RoundRobin = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._turns = RoundRobin(self.offset)
 
     def pick(self, candidates: Sequence[C]) -> C:
         """The least loaded candidate."""
@@ -88,16 +95,13 @@ class LeastConnections:
         least = min(loads)
         # Exact comparison is right: IEEE division rounds equal ratios to equal floats.
         equals = [candidate for candidate, load in zip(candidates, loads, strict=True) if load == least]
-        if len(equals) == 1:
-            return equals[0]
-        start = self.offset % len(equals)
-        return self._turns.pick(equals[start:] + equals[:start])
+        return self._turns.pick(equals)
 
 
-BALANCERS: Mapping[str, Callable[[], Balancer]] = MappingProxyType(
+BALANCERS: Mapping[str, Callable[[int], Balancer]] = MappingProxyType(
     {
         "round-robin": RoundRobin,
         "least-connections": LeastConnections,
     }
 )
-"""By the name in `pools.*.balance`."""
+"""By the name in `pools.*.balance`; made with the offset of the worker."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trioproxy.board import Tally
 from trioproxy.waits import Wait, Waits
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Context:
     metrics: Metrics
     log: Log
     relay: Relay
-    max_connections: int  # `limits.max_connections`, or what the descriptors allow
+    max_connections: int  # of this process: `limits.max_connections`, or what its descriptors allow
+    clients: Tally = attrs.field(factory=Tally.alone)  # open client connections of all processes
     connections: int = 0  # open client connections; those being rejected do not count
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
     draining: bool = False  # no new work is taken
@@ -59,13 +61,17 @@ class Context:
         """An id for one exchange: unique in this process, and very likely among all."""
         return next(self._ids)
 
-    def connection_began(self) -> None:
-        """Count a client connection."""
+    def connection_began(self) -> bool:
+        """Count a client connection, unless there are as many as there may be, here or over all processes."""
+        if self.connections >= self.max_connections or not self.clients.claim(self.config.limits.max_connections):
+            return False
         self.connections += 1
+        return True
 
     def connection_ended(self) -> None:
         """Count it off again, and wake who waits for the last one."""
         self.connections -= 1
+        self.clients.release()
         if self.connections == 0:
             self._ended.unpark_all()
 

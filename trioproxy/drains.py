@@ -82,7 +82,7 @@ class UpstreamDrains:
 
     def _cut(self, upstream: Upstream) -> int:
         """End what it still has, tunnels with a reset to both sides; how many that were."""
-        tunnels, left = self.tunnels(upstream), upstream.active
+        tunnels, left = self.tunnels(upstream), upstream.leases.own
         for one in tunnels:
             one.tunnel.cut()
         for connection in upstream.connections - {one.connection for one in tunnels}:

@@ -74,7 +74,7 @@ class Listener:
     ) -> None:
         context = self.context
         context.metrics.inc(m.CONNECTIONS, (self.config.name,))
-        if context.connections >= context.max_connections:
+        if not context.connection_began():
             context.metrics.inc(m.CONNECTIONS_REJECTED, (self.config.name, Reason.OVERLOADED))
             if self._rejections >= MOST_REJECTIONS:
                 sock.close()
@@ -83,7 +83,6 @@ class Listener:
                 connections.start_soon(self._reject, transport.as_stream(sock))
             return
         client = transport.client_name(sock.family, peer)
-        context.connection_began()
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
         handle = functools.partial(handle, address=client, trusted=self._trusts(client))

@@ -14,11 +14,12 @@ import attrs
 import trio
 
 from trioproxy.balancing import BALANCERS
+from trioproxy.board import Tally
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState, UpstreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from trioproxy.balancing import Balancer
@@ -41,7 +42,7 @@ class LastProbe:
 class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
-    `active` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
+    `leases` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
     `cut_at` to `drains`, `connections` (the leased ones) to `dialing`, `handshakes` (those of upgrades that wait for
     its answer) to `upgrade`.
     """
@@ -49,7 +50,7 @@ class Upstream:
     pool: str
     config: UpstreamConfig
     health: HealthState
-    active: int = attrs.field(default=0, init=False)
+    leases: Tally = attrs.field(factory=Tally.alone)  # over all processes
     draining: bool = attrs.field(default=False, init=False)
     cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
@@ -92,6 +93,11 @@ class Upstream:
         return self.config.weight
 
     @property
+    def active(self) -> int:
+        """The leases held on it, by all processes."""
+        return self.leases.total
+
+    @property
     def backup(self) -> bool:
         """Whether it only gets work while no primary upstream is eligible."""
         return self.config.backup
@@ -105,7 +111,7 @@ class Upstream:
     def eligible(self) -> bool:
         """Whether it may get another lease."""
         most = self.config.max_connections
-        return not self.draining and self.health.state is UpstreamState.UP and (most == 0 or self.active < most)
+        return not self.draining and self.health.state is UpstreamState.UP and (most == 0 or self.leases.total < most)
 
     @property
     def named(self) -> bool:
@@ -132,14 +138,14 @@ class Upstream:
         self.draining, self.cut_at = False, math.inf
 
     async def no_leases(self) -> None:
-        """Wait until it holds none, while it is draining."""
-        while self.active:
+        """Wait until this process holds none, while it is draining."""
+        while self.leases.own:
             await self._released.park()
 
     def lease_ended(self) -> None:
         """Count a lease off, and wake who waits for the last one."""
-        self.active -= 1
-        if self.draining and not self.active:
+        self.leases.release()
+        if self.draining and not self.leases.own:
             self._released.unpark_all()
 
     def want_resolve(self) -> None:
@@ -168,8 +174,10 @@ class Lease:
     upstream: Upstream
     _held: bool = attrs.field(default=True, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.upstream.active += 1
+    @classmethod
+    def claim(cls, upstream: Upstream) -> Lease | None:
+        """None where that would be more than the upstream's `max_connections`, over all processes."""
+        return cls(upstream) if upstream.leases.claim(upstream.config.max_connections) else None
 
     def release(self) -> None:
         """Give the claim back; a second time does nothing."""
@@ -191,16 +199,18 @@ class Pool:
     """A named set of upstreams with one balancing policy."""
 
     config: PoolConfig
+    leases: Callable[[str], Tally] = lambda _address: Tally.alone()  # of each upstream, by its address
+    offset: int = 0  # differs from worker to worker, so that equal upstreams are not all begun with at the same one
     upstreams: list[Upstream] = attrs.field(init=False)
     _balancer: Balancer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         health = self.config.health
         self.upstreams = [
-            Upstream(self.name, upstream, HealthState(rise=health.rise, fall=health.fall))
-            for upstream in self.config.upstreams
+            Upstream(self.name, one, HealthState(rise=health.rise, fall=health.fall), self.leases(one.address))
+            for one in self.config.upstreams
         ]
-        self._balancer = BALANCERS[self.config.balance]()
+        self._balancer = BALANCERS[self.config.balance](self.offset)
 
     @property
     def name(self) -> str:
@@ -222,9 +232,12 @@ class Pool:
         Backups are picked from only where no primary is left. Raises ProxyError (NO_UPSTREAM, 503) where none is.
         """
         eligible = [upstream for upstream in self.upstreams if upstream.eligible and upstream not in exclude]
-        candidates = [upstream for upstream in eligible if not upstream.backup] or eligible
-        if not candidates:
-            raise ProxyError(
-                Source.PROXY, Phase.CONNECT, Reason.NO_UPSTREAM, 503, f"no upstream of pool {self.name} is eligible"
-            )
-        return Lease(self._balancer.pick(candidates))
+        while eligible:
+            picked = self._balancer.pick([upstream for upstream in eligible if not upstream.backup] or eligible)
+            lease = Lease.claim(picked)
+            if lease is not None:
+                return lease
+            eligible.remove(picked)  # another process took its last place meanwhile
+        raise ProxyError(
+            Source.PROXY, Phase.CONNECT, Reason.NO_UPSTREAM, 503, f"no upstream of pool {self.name} is eligible"
+        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+
 import pytest
 
 from trioproxy.board import OVERFLOW_CELLS, Board, Layout
@@ -15,9 +18,11 @@ from trioproxy.metrics import (
     MESSAGE_SIZE,
     REQUESTS,
     SERIES_DROPPED,
+    UPSTREAM_ACTIVE,
     UPSTREAM_WEIGHT,
     Metrics,
 )
+from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 
 PUBLIC = ("public",)
 
@@ -25,6 +30,14 @@ PUBLIC = ("public",)
 @pytest.fixture
 def metrics():
     return Metrics()
+
+
+@pytest.fixture
+def memory():
+    fd = create_memory(2)
+    yield fd
+    os.close(fd)
+    gc.collect()  # the boards hold descriptors of their own, and other tests count those that are open
 
 
 def sample(metrics, metric, labels=()):
@@ -121,16 +134,46 @@ def test_several_writers_are_summed():
     assert sample(reader, CONNECTIONS, PUBLIC).cells == (10,)
 
 
+def test_what_several_processes_began_is_one_series(memory):
+    supervisor = Metrics(open_board(memory, 2, SUPERVISOR), SUPERVISOR)
+    for worker in range(2):
+        metrics = Metrics(open_board(memory, 2, worker_row(worker)), worker_row(worker))
+        metrics.inc(CONNECTIONS, PUBLIC, 5)
+        metrics.observe(CONNECT_DURATION, ("p",), 0.1)
+    assert [each.cells for each in supervisor.samples() if each.metric is CONNECTIONS] == [(10,)]
+    assert supervisor.value(CONNECT_DURATION, ("p",)) == 2
+    assert supervisor.total(CONNECTIONS, listener="public") == 10
+
+
+def test_what_a_dead_worker_counted_stays_and_what_it_held_goes(memory):
+    supervisor = Metrics(open_board(memory, 2, SUPERVISOR), SUPERVISOR)
+    supervisor.declare(CONNECTIONS, PUBLIC)
+    supervisor.board.layout.intern("no metric", ())
+    metrics = Metrics(open_board(memory, 2, worker_row(1)), worker_row(1))
+    for _ in range(2):
+        metrics.inc(CONNECTIONS, PUBLIC, 5)
+        metrics.inc(CONNECTIONS_ACTIVE, PUBLIC, 2)
+        metrics.observe(CONNECT_DURATION, ("p",), 0.1)
+        metrics.tally(UPSTREAM_ACTIVE, ("p", "u")).claim()
+        supervisor.retire(worker_row(1), retired_row(2))
+    assert supervisor.value(CONNECTIONS, PUBLIC) == 10
+    assert supervisor.value(CONNECT_DURATION, ("p",)) == 2
+    assert supervisor.value(CONNECTIONS_ACTIVE, PUBLIC) == 0
+    assert supervisor.value(UPSTREAM_ACTIVE, ("p", "u")) == 0
+    assert sum(supervisor.board.rows[worker_row(1)].cells[:1000]) == 0
+
+
 def test_a_full_board_drops_series_counts_them_and_goes_on():
     metrics = Metrics(Board(Layout(columns=OVERFLOW_CELLS + 1)))
     metrics.inc(CONNECTIONS, PUBLIC)
     for _ in range(3):
         metrics.inc(CONNECTIONS, ("second",))
         metrics.observe(CONNECT_DURATION, ("p",), 0.1)
+    assert metrics.tally(CONNECTIONS_ACTIVE, PUBLIC).total == 0  # not in the cells of those
     assert metrics.value(CONNECTIONS, PUBLIC) == 1
     assert metrics.value(CONNECTIONS, ("second",)) == 0
     assert metrics.value(CONNECT_DURATION, ("p",)) == 0
-    assert sample(metrics, SERIES_DROPPED).value == 2
+    assert sample(metrics, SERIES_DROPPED).value == 3
     assert {s.metric for s in metrics.samples()} == {CONNECTIONS, SERIES_DROPPED}
 
 

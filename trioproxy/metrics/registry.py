@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 from typing import TypeAlias
 
 import attrs
 
-from trioproxy.board import Board, Layout, Series
+from trioproxy.board import Block, Board, Layout, Tally
 from trioproxy.metrics.exposition import Exposition
 from trioproxy.metrics.table import ALL_METRICS, SERIES_DROPPED, Kind, Metric
 
@@ -33,20 +34,24 @@ class Sample:
 class Reading:
     """Everything as it stood at one moment, copied; what is slow about it can be done in a thread."""
 
-    cells: Sequence[int]
-    series: Sequence[Series]
+    blocks: Sequence[Block]
     computed: Mapping[tuple[Metric, Labels], float]
     metrics: Mapping[str, Metric]
 
     def samples(self) -> list[Sample]:
-        """One sample a series; what a source computed stands for the cells of its series."""
+        """One sample a series, over all blocks that have it; what a source computed stands for the cells of its own.
+
+        Columns that are no metric's are left out.
+        """
+        cells: dict[tuple[Metric, Labels], tuple[int, ...]] = {}
+        for block in self.blocks:
+            for series in block.series:
+                metric = self.metrics.get(series.name)
+                if metric is not None:
+                    key, own = (metric, series.labels), block.of(series)
+                    cells[key] = tuple(map(add, cells[key], own)) if key in cells else own
         found = [Sample(metric, labels, (), value) for (metric, labels), value in self.computed.items()]
-        for series in self.series:
-            metric = self.metrics[series.name]
-            if (metric, series.labels) not in self.computed:
-                cells = tuple(self.cells[series.column : series.column + series.width])
-                found.append(Sample(metric, series.labels, cells))
-        return found
+        return found + [Sample(*key, each) for key, each in cells.items() if key not in self.computed]
 
 
 class Metrics:
@@ -57,6 +62,7 @@ class Metrics:
 
     def __init__(self, board: Board | None = None, row: int = 0) -> None:
         self.board = Board(Layout()) if board is None else board
+        self._row = row
         self._cells = self.board.rows[row].cells
         self._columns: dict[tuple[Metric, Labels], int] = {}
         self._metrics = {metric.name: metric for metric in ALL_METRICS}
@@ -103,24 +109,43 @@ class Metrics:
         for at, count in enumerate((*counts, total)):
             self._cells[column + at] += count
 
+    def tally(self, metric: Metric, labels: Labels = ()) -> Tally:
+        """A gauge as a number that can be claimed up to a limit, whichever processes count it."""
+        column = self.declare(metric, labels)
+        return Tally.of(self.board, self._row, column) if column else Tally.alone()
+
     def value(self, metric: Metric, labels: Labels = ()) -> float:
         """What a series stands at over all rows, in its unit; a histogram: how many values it saw. 0 where unknown."""
-        column = self._columns.get((metric, labels))
-        if not column:  # 0: the board was full, what stands there is anyone's
-            return 0
         if metric.kind is Kind.HISTOGRAM:
-            return sum(self.board.sum(column + i) for i in range(len(metric.buckets.bounds) + 1))
-        total = self.board.sum(column)
+            return sum(self.board.find(metric.name, labels, i) for i in range(len(metric.buckets.bounds) + 1))
+        total = self.board.find(metric.name, labels)
         return total if metric.scale == 1 else total / metric.scale
 
     def total(self, metric: Metric, **labels: str) -> float:
         """The sum of `value` over all series that have these labels."""
         wanted = [(metric.labels.index(name), value) for name, value in labels.items()]
-        return sum(
-            self.value(metric, series.labels)
-            for series in self.board.layout.series
+        found = {
+            series.labels
+            for layout, _ in self.board.layouts()
+            for series in layout.series
             if series.name == metric.name and all(series.labels[i] == value for i, value in wanted)
-        )
+        }
+        return sum(self.value(metric, each) for each in found)
+
+    def retire(self, row: int, into: int) -> None:
+        """Move what only grows from the row of a process that is no more to another, and drop what does not.
+
+        This process has to be the one that writes `into`.
+        """
+        dead, kept = self.board.rows[row].cells, self.board.rows[into].cells
+        for layout, rows in self.board.layouts():
+            if self.board.rows[row] in rows:
+                for series in layout.series:
+                    metric = self._metrics.get(series.name)
+                    grows = metric is not None and metric.kind is not Kind.GAUGE
+                    for column in range(series.column, series.column + series.width):
+                        kept[column] += dead[column] if grows else 0
+                        dead[column] = 0
 
     def add_source(self, source: Source) -> None:
         """Have `source` called at every scrape, for values that are computed rather than counted.
@@ -142,7 +167,7 @@ class Metrics:
         for refresh in self._refreshers:
             refresh()
         computed = {(metric, labels): value for source in self._sources for metric, labels, value in source()}
-        return Reading(self.board.snapshot(), self.board.layout.series.copy(), computed, self._metrics)
+        return Reading(self.board.snapshot(), computed, self._metrics)
 
     def samples(self) -> list[Sample]:
         """What a scrape would find now."""
