@@ -11,7 +11,7 @@ from trioproxy.client import Client
 from trioproxy.exchange import Exchange, has_body
 from trioproxy.record import Record
 from trioproxy.waits import Wait
-from trioproxy.wire.http1 import RequestHead, RequestParser
+from trioproxy.wire.http1 import CHUNKED, RequestHead, RequestParser
 
 
 def parsed(raw: bytes) -> RequestHead:
@@ -43,7 +43,7 @@ async def test_the_upstreams_head_is_rewritten_and_framed():
     head = parsed(get_request("/app/x?y=1", "Connection: close", "A: b"))
     pool = context.pools["backend"]
     exchange = Exchange(context, client, head, context.config.routes[0], pool, Record())
-    raw = exchange.upstream_head(pool.upstreams[0], framing=((b"Transfer-Encoding", b"chunked"),))
+    raw = exchange.upstream_head(pool.upstreams[0], framing=CHUNKED)
     assert raw.endswith(b"\r\n\r\n")
     sent = parse_head(raw[:-4])
     assert sent.start == b"GET /x?y=1 HTTP/1.1"

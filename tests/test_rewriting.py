@@ -6,8 +6,12 @@ import pytest
 
 from trioproxy.config import RouteConfig
 from trioproxy.rewriting import client_fields, upstream_fields, upstream_host, without_port
-from trioproxy.wire.headers import Headers
-from trioproxy.wire.http1 import BodyKind, RequestHead, ResponseHead
+from trioproxy.wire.headers import Field, Headers
+from trioproxy.wire.http1 import CHUNKED, BodyKind, RequestHead, ResponseHead
+
+
+def pairs(fields: list[Field]) -> list[tuple[bytes, bytes]]:
+    return [(field.name, field.value) for field in fields]
 
 
 def fields(
@@ -25,7 +29,7 @@ def fields(
     made = upstream_fields(
         head, config, client="192.0.2.7", scheme="http", trusted=trusted, via=via, upstream="10.0.0.1:3000"
     )
-    return list(made)
+    return pairs(made)
 
 
 HOST = (b"Host", b"example.com:8080")
@@ -120,6 +124,21 @@ def test_set_headers_replace_and_remove_whoever_said_it():
     assert made == [HOST, (b"X-Env", "prod é".encode()), *FORWARDED[:3]]
 
 
+def test_a_changed_host_stands_where_the_clients_stood():
+    head = RequestHead(
+        b"GET", b"/", b"1.1", Headers([(b"A", b"b"), HOST, (b"C", b"d")]), HOST[1], BodyKind.NONE, None, True, False
+    )
+    route = RouteConfig(path="/", pool="backend", forwarded=False, host_header="strip-port")
+    made = upstream_fields(head, route, client="", scheme="http", trusted=False, via="", upstream="10.0.0.1:3000")
+    assert pairs(made) == [(b"A", b"b"), (b"Host", b"example.com"), (b"C", b"d")]
+
+
+def test_framing_stands_behind_all_else():
+    head = ResponseHead(200, b"", b"1.1", Headers([(b"A", b"b")]), BodyKind.CHUNKED, None, True)
+    made = client_fields(head, close=True, framing=CHUNKED)
+    assert pairs(made) == [(b"A", b"b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked")]
+
+
 def test_a_1_0_client_without_host_gets_one_in_front():
     assert fields((b"A", b"b"), host=b"", version=b"1.0") == [(b"Host", b"10.0.0.1:3000"), (b"A", b"b")]
 
@@ -162,7 +181,7 @@ def test_only_a_port_is_cut_off(host, name):
 
 def answer(status: int, *lines: tuple[bytes, bytes], close: bool = False) -> list[tuple[bytes, bytes]]:
     head = ResponseHead(status, b"", b"1.1", Headers(lines), BodyKind.NONE, None, True)
-    return list(client_fields(head, close=close))
+    return pairs(client_fields(head, close=close))
 
 
 def test_an_answer_loses_the_same_fields_and_keeps_its_cookies_apart():

@@ -18,7 +18,7 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, broken, receive
 from trioproxy.waits import Wait
-from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
+from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
@@ -86,9 +86,7 @@ class Answer:
         chunked = unframed and request.version == b"1.1"
         if self.exchange.context.draining:
             client.reusable = False
-        fields = client_fields(head, close=not client.reusable)
-        if chunked:
-            fields.append(b"Transfer-Encoding", b"chunked")
+        fields = client_fields(head, close=not client.reusable, framing=CHUNKED if chunked else ())
         out = [response_head(head.status, head.reason, fields)]
         more = self._collect(out, chunked=chunked)
         client.answering = True

@@ -14,7 +14,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.streaming import BROKEN, broken, receive, receive_at_once, send
-from trioproxy.wire.headers import Headers
+from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def own_answer(status: int, *, head_only: bool, close: bool) -> bytes:
     """A complete answer of the proxy's own, with the fields that its status demands (RFC 9110 §15)."""
     reason = http.HTTPStatus(status).phrase.encode("ascii")
     body = b"" if status == http.HTTPStatus.NO_CONTENT else b"%d %s\n" % (status, reason)
-    fields = Headers(STATUS_FIELDS.get(status, ()))
+    fields = [make_field(name, value) for name, value in STATUS_FIELDS.get(status, ())]
     if body:
-        fields.append(b"Content-Type", b"text/plain; charset=utf-8")
-        fields.append(b"Content-Length", b"%d" % len(body))
-    options = [b"upgrade"] * (b"upgrade" in fields) + [b"close"] * close
+        fields.append(make_field(b"Content-Type", b"text/plain; charset=utf-8"))
+        fields.append(make_field(b"Content-Length", b"%d" % len(body)))
+    options = [b"upgrade"] * (status == http.HTTPStatus.UPGRADE_REQUIRED) + [b"close"] * close
     if options:
-        fields.append(b"Connection", b", ".join(options))
+        fields.append(make_field(b"Connection", b", ".join(options)))
     return response_head(status, reason, fields) + (b"" if head_only else body)

@@ -14,11 +14,14 @@ from trioproxy.routing import rewrite_target
 from trioproxy.wire.http1 import BodyKind, request_head
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from trioproxy.client import Client
     from trioproxy.config import RouteConfig
     from trioproxy.context import Context
     from trioproxy.record import Record
     from trioproxy.upstreams import Pool, Upstream
+    from trioproxy.wire.headers import Field
     from trioproxy.wire.http1 import RequestHead
 
 
@@ -38,7 +41,7 @@ class Exchange:
     pool: Pool
     record: Record
 
-    def upstream_head(self, upstream: Upstream, *, framing: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    def upstream_head(self, upstream: Upstream, *, framing: Collection[Field] = ()) -> bytes:
         """The head as it goes to `upstream`, with the hop-by-hop fields in `framing` added."""
         fields = upstream_fields(
             self.head,
@@ -48,7 +51,6 @@ class Exchange:
             trusted=self.client.trusted,
             via=self.context.config.server.via,
             upstream=upstream.address,
+            framing=framing,
         )
-        for name, value in framing:
-            fields.append(name, value)
         return request_head(self.head.method, rewrite_target(self.route, self.head.target), fields)

@@ -17,7 +17,7 @@ from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.exchange import has_body
 from trioproxy.streaming import BROKEN, send
-from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
+from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
@@ -120,7 +120,7 @@ class _Attempt:
 
     def _head(self) -> bytes:
         chunked = self.exchange.head.body is BodyKind.CHUNKED
-        framing = ((b"Transfer-Encoding", b"chunked"),) if chunked else ()
+        framing = CHUNKED if chunked else ()
         return self.exchange.upstream_head(self.connection.upstream, framing=framing)
 
     async def _pass_answer(self) -> bool:

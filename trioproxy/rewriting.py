@@ -7,69 +7,81 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trioproxy.wire.headers import Headers, add_forwarded, add_via, end_to_end
+from trioproxy.wire.headers import add_forwarded, end_to_end, make_field, put, via_field, without
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from trioproxy.config import RouteConfig
+    from trioproxy.wire.headers import Field
     from trioproxy.wire.http1 import RequestHead, ResponseHead
 
 
 def upstream_fields(
-    head: RequestHead, route: RouteConfig, *, client: str, scheme: str, trusted: bool, via: str, upstream: str
-) -> Headers:
-    """The fields of `head` as `upstream` (its address) shall see them, without Connection, Upgrade and body framing.
+    head: RequestHead,
+    route: RouteConfig,
+    *,
+    client: str,
+    scheme: str,
+    trusted: bool,
+    via: str,
+    upstream: str,
+    framing: Collection[Field] = (),
+) -> list[Field]:
+    """The fields of `head` as `upstream` (its address) shall see them: of hop-by-hop ones, `framing` alone.
 
     `client` is the peer's IP address, `trusted` whether its own X-Forwarded-* are believed. Removing comes before
     adding, so that a Connection token cannot remove what the proxy adds (CVE-2024-45410).
     """
     fields = end_to_end(head.headers)
-    if head.version == b"1.0":
-        fields.remove(b"Expect")  # a 1.0 client waits for no 100, so nobody shall be asked for one (RFC 9110 §10.1.1)
+    if head.version == b"1.0":  # its client waits for no 100, so nobody shall be asked for one (RFC 9110 §10.1.1)
+        fields = without(fields, (b"expect",))
     host = upstream_host(head.host, route.host_header, upstream)
-    if b"host" not in fields.keys:  # a 1.0 client need not name one; a 1.1 request must (RFC 9112 §3.2)
-        fields = Headers([(b"Host", host), *fields])
-    else:
-        fields.set(b"Host", host)
+    if not head.host:  # a 1.0 client need not name one; a 1.1 request must (RFC 9112 §3.2)
+        fields.insert(0, make_field(b"Host", host))
+    elif host != head.host:
+        put(fields, b"Host", host)
     if route.forwarded:
-        add_forwarded(fields, client=client, scheme=scheme, host=head.host, trusted=trusted)
+        fields = add_forwarded(fields, client=client, scheme=scheme, host=head.host, trusted=trusted)
     if via:
-        add_via(fields, head.version, via)
+        fields.append(via_field(head.version, via))
     for name, value in route.set_headers.items():
         if value:
-            fields.set(name.encode("ascii"), value.encode("utf-8"))
+            put(fields, name.encode("ascii"), value.encode("utf-8"))
         else:
-            fields.remove(name.encode("ascii"))
+            fields = without(fields, (name.lower().encode("ascii"),))
+    fields += framing
     return fields
 
 
-def client_fields(head: ResponseHead, *, close: bool) -> Headers:
-    """The fields of an upstream's answer as the client shall see them, without body framing for chunks.
+def client_fields(head: ResponseHead, *, close: bool, framing: Collection[Field] = ()) -> list[Field]:
+    """The fields of an upstream's answer as the client shall see them: of hop-by-hop ones, `framing`, and Connection.
 
     `close` says that no other answer follows on this connection.
     """
     fields = end_to_end(head.headers)
     if head.status < 200 or head.status == 204:  # noqa: PLR2004
-        fields.remove(b"Content-Length")  # there is no body, whatever it says (RFC 9110 §8.6)
-    options = [b"close"] * close
+        fields = without(fields, (b"content-length",))  # there is no body, whatever it says (RFC 9110 §8.6)
+    options = [b"close"] if close else []
     if head.status == 426:  # noqa: PLR2004
         # It must say to what (RFC 9110 §15.5.22), and that concerns the two ends although the field is hop-by-hop.
-        for value in head.headers.get_all(b"Upgrade"):
-            fields.append(b"Upgrade", value)
+        fields += [make_field(b"Upgrade", value) for value in head.headers.get_all(b"Upgrade")]
         options.insert(0, b"upgrade")
     if options:
-        fields.append(b"Connection", b", ".join(options))
+        fields.append(make_field(b"Connection", b", ".join(options)))
+    fields += framing
     return fields
 
 
 def upstream_host(host: bytes, rule: str, upstream: str) -> bytes:
     """The Host field under `host_header = rule`; a client that named none gets the upstream's address."""
+    if host and rule == "keep":
+        return host
+    if host and rule == "strip-port":
+        return without_port(host)
     if rule.startswith("literal:"):
         return rule.removeprefix("literal:").encode("ascii")
-    if rule == "upstream" or not host:
-        return b"localhost" if upstream.startswith("unix:") else upstream.encode("ascii")
-    if rule == "strip-port":
-        return without_port(host)
-    return host
+    return b"localhost" if upstream.startswith("unix:") else upstream.encode("ascii")
 
 
 def without_port(host: bytes) -> bytes:

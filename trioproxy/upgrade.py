@@ -23,6 +23,7 @@ from trioproxy.metrics import TunnelMeter
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import send
+from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trioproxy.exchange import Exchange
     from trioproxy.record import Record
 
-UPGRADE_FIELDS = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+UPGRADE_FIELDS = (make_field(b"Upgrade", b"websocket"), make_field(b"Connection", b"Upgrade"))
 SWITCHING_PROTOCOLS = 101
 
 
@@ -139,12 +140,10 @@ async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answ
 async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: Answer, head: ResponseHead) -> Upgraded:
     """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
     client, record = exchange.client, exchange.record
-    fields = client_fields(head, close=False)
-    for name, value in UPGRADE_FIELDS:
-        fields.append(name, value)
+    fields = client_fields(head, close=False, framing=UPGRADE_FIELDS)
     client.answering = True
     record.status = head.status
-    record.subprotocol = (fields.get(b"Sec-WebSocket-Protocol") or b"").decode("latin-1")
+    record.subprotocol = head.headers.get(b"Sec-WebSocket-Protocol", b"").decode("latin-1")
     await client.send(response_head(head.status, head.reason, fields), patience=ANSWER_SECONDS)
     tunnel = Tunnel(
         client.stream,

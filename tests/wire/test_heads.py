@@ -1,13 +1,13 @@
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trioproxy.errors import ProxyError
 from trioproxy.wire.buffer import Buffer
 from trioproxy.wire.events import BodyKind
-from trioproxy.wire.headers import Headers
-from trioproxy.wire.heads import HeadReader, parse_fields, parse_framing, wants_keep_alive
+from trioproxy.wire.headers import MAX_REMEMBERED, Headers
+from trioproxy.wire.heads import HeadReader, parse_fields, parse_framing, read_field, wants_keep_alive
 from trioproxy.wire.requests import parse_request_line, refuse_head
 
 LIMIT = 100
@@ -32,7 +32,7 @@ def feed(*pieces):
 
 
 def fields_of(head, max_headers=10):
-    return parse_fields(head, httptools.HttpRequestParser, max_headers=max_headers, refuse=refuse_head)
+    return parse_fields(head, max_headers=max_headers, refuse=refuse_head)
 
 
 def status_of(head, max_headers=10):
@@ -153,6 +153,45 @@ def test_every_line_must_have_become_a_field():
 def test_any_upgrade_leaves_the_head_as_it_is():
     head = b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
     assert list(fields_of(head)) == [(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade")]
+
+
+class Collected(list):
+    def on_header(self, name, value):
+        self.append((name, value.strip(b" \t")))
+
+
+def by_llhttp(line):
+    """The fields of a head with that line as llhttp reads them, or None if it does not take it."""
+    collected = Collected()
+    try:
+        httptools.HttpRequestParser(collected).feed_data(b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n")
+    except httptools.HttpParserError:
+        return None
+    return list(collected)
+
+
+def by_us(line):
+    try:
+        field = read_field(line)
+    except ValueError:
+        return None
+    return [(field.name, field.value)]
+
+
+octets = st.one_of(st.sampled_from(b'aZ09: \t-_"(),/=@[]{}~\x00\x0b\x7f\x80\xff\r\n'), st.integers(0, 255))
+
+
+@given(st.lists(octets, max_size=12).map(bytes))
+@example(b"A\t: b")
+@example(b"A: \t")
+def test_a_field_is_what_llhttp_takes_for_one_as_it_reads_it(line):
+    assert by_us(line) == (by_llhttp(line) or None)
+
+
+def test_a_field_is_the_same_whether_it_was_seen_before_or_is_too_long_to_remember():
+    for line in (b"A:  b", b"A: " + b"b" * MAX_REMEMBERED):
+        head = b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n"
+        assert fields_of(head) == fields_of(head) == Headers.of([read_field(line)])
 
 
 def framing(*fields, version=b"1.1"):

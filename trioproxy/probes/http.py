@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trioproxy.probes.result import ProbeFailed, ProbeResult
-from trioproxy.wire.headers import Headers
+from trioproxy.wire.headers import put
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, request_head
 
 if TYPE_CHECKING:
     import trio
 
     from trioproxy.config import HealthConfig
+    from trioproxy.wire.headers import Field
 
 MAX_HEAD_BYTES = 32 * 1024  # the defaults of `limits`: what a client could get to see through the proxy
 MAX_HEADERS = 100
@@ -23,11 +24,11 @@ READ_BYTES = 16 * 1024
 
 async def probe_http(stream: trio.abc.Stream, health: HealthConfig, host: str) -> None:
     """Ask for `health.path`; raises ProbeFailed for a status that is not expected, ProxyError for an invalid answer."""
-    headers = Headers([(b"Host", host.encode()), (b"User-Agent", b"trioproxy"), (b"Accept", b"*/*")])
-    for name, value in health.headers.items():
-        headers.set(name.encode(), value.encode())
-    headers.set(b"Connection", b"close")
-    await stream.send_all(request_head(b"GET", health.path.encode(), headers))
+    said = {"Host": host, "User-Agent": "trioproxy", "Accept": "*/*", **health.headers, "Connection": "close"}
+    fields: list[Field] = []
+    for name, value in said.items():
+        put(fields, name.encode(), value.encode())
+    await stream.send_all(request_head(b"GET", health.path.encode(), fields))
     status = await _status(stream)
     if status not in health.expect:
         raise ProbeFailed(ProbeResult.STATUS, f"answered {status}")

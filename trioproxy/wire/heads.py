@@ -1,20 +1,21 @@
 """What request and answer heads have in common: finding the end within the limits, the fields, the body's framing.
 
-The start lines are in `requests` and `responses`. llhttp parses; the checks here are for what it lets pass.
+The start lines are in `requests` and `responses`. A field is what llhttp takes for one (tests hold them together), read
+here by its line alone, so that lines sent over and over need be read but once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import attrs
-import httptools
 
 from trioproxy.errors import ProxyError
 from trioproxy.wire.events import BodyKind
-from trioproxy.wire.headers import Headers
+from trioproxy.wire.headers import MAX_REMEMBERED, Field, Headers, make_field
 
 if TYPE_CHECKING:
     from trioproxy.wire.buffer import Buffer
@@ -30,6 +31,9 @@ BAD_OCTET = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]|\r[^\n]|[^\r]\n")
 
 BAD_FIRST_WORD = re.compile(rb"[!-~]*[\x80-\xff]")
 """A method or version has ASCII alone (RFC 9112 §3, §4); further behind such an octet may stand."""
+
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)")
+"""No space before the colon, no folded line, no control but HTAB."""
 
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 """Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
@@ -83,48 +87,42 @@ class HeadReader:
             raise self.refuse(414 if long_target else 400, f"start line of more than {self.limit} bytes")
 
 
-class _Fields:
-    """Collects what llhttp reports."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-
-def parse_fields(
-    head: bytes,
-    parser: type[httptools.HttpRequestParser | httptools.HttpResponseParser],
-    *,
-    max_headers: int,
-    refuse: Refuse,
-) -> Headers:
+def parse_fields(head: bytes, *, max_headers: int, refuse: Refuse) -> Headers:
     """The fields of one complete head, its start line checked before.
 
-    Raises ProxyError: 431 for too many, 400 for invalid octets and for what llhttp does not take.
+    Raises ProxyError: 431 for too many, 400 for invalid octets and for lines that are no fields.
     """
+    lines = head.split(b"\r\n")[1:-2]
+    if len(lines) > max_headers:
+        raise _fault(head, max_headers, refuse)
+    try:
+        fields = [remembered_field(line) if len(line) <= MAX_REMEMBERED else read_field(line) for line in lines]
+    except ValueError:
+        raise _fault(head, max_headers, refuse) from None
+    return Headers.of(fields)
+
+
+def read_field(line: bytes) -> Field:
+    """The field of one line without its end; ValueError if it is none (RFC 9110 §5.1, §5.5; RFC 9112 §5.1, §5.2)."""
+    match = FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("no field")
+    name, value = match.groups()
+    return make_field(name, value.rstrip(b" \t"))
+
+
+remembered_field = lru_cache(maxsize=2048)(read_field)
+"""The same for lines of at most `MAX_REMEMBERED` bytes: most are sent over and over, by the same peer and by others."""
+
+
+def _fault(head: bytes, max_headers: int, refuse: Refuse) -> ProxyError:
+    """What is wrong with a head, in the order in which it would show if the head came byte by byte."""
     lines = head.count(b"\r\n")
     if head.count(b"\n") != lines or head.count(b"\r") != lines or head.translate(None, ALLOWED):
-        raise refuse(400, "invalid octet in the head")
-    count = lines - 2
-    if count > max_headers:
-        raise refuse(431, f"more than {max_headers} fields")
-    collected = _Fields()
-    try:
-        parser(collected).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass  # CONNECT, or any Upgrade nominated in Connection: the head is complete, what follows is not fed here
-    except httptools.HttpParserError as error:
-        raise refuse(400, str(error)) from None
-    fields = collected.fields
-    if len(fields) != count:
-        raise refuse(400, "lines that are no fields")
-    if b" \r\n" in head or b"\t\r\n" in head:  # llhttp leaves trailing whitespace with the value
-        fields = [(name, value.strip(b" \t")) for name, value in fields]
-    return Headers(fields)
+        return refuse(400, "invalid octet in the head")
+    if lines - 2 > max_headers:
+        return refuse(431, f"more than {max_headers} fields")
+    return refuse(400, "a line that is no field")
 
 
 def parse_framing(headers: Headers, version: bytes, refuse: Refuse) -> tuple[BodyKind, int | None]:

@@ -1,7 +1,7 @@
 """HTTP/1.1, sans I/O: a parser per client connection, a parser per answer; all of `wire` that others need for HTTP.
 
-llhttp (httptools) does the parsing, under the stricter checks of `requests`, `responses` and `bodies`. Which requests
-to forward, and with which fields, is decided elsewhere.
+Heads are read in `requests`, `responses` and `heads`; chunks by llhttp (httptools), under stricter checks, in `bodies`.
+Which requests to forward, and with which fields, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from trioproxy.wire.headers import Headers
 from trioproxy.wire.heads import HeadReader
 from trioproxy.wire.requests import parse_request, parse_request_line, refuse_body, refuse_head
 from trioproxy.wire.responses import parse_response, parse_status_line, refuse_answer
-from trioproxy.wire.writing import LAST_CHUNK, chunk, request_head, response_head
+from trioproxy.wire.writing import CHUNKED, LAST_CHUNK, chunk, request_head, response_head
 
 __all__ = [
+    "CHUNKED",
     "LAST_CHUNK",
     "BodyKind",
     "Data",

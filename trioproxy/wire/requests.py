@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING, Final
-
-import httptools
+from typing import Final
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.events import RequestHead
+from trioproxy.wire.headers import Headers, put
 from trioproxy.wire.heads import parse_fields, parse_framing, wants_keep_alive
-
-if TYPE_CHECKING:
-    from trioproxy.wire.headers import Headers
 
 MAX_TARGET = 8192
 """Bytes of a request target; RFC 9112 §3 wants 8,000 at least."""
@@ -73,13 +69,15 @@ def parse_request_line(head: bytes) -> tuple[bytes, bytes, bytes]:
 def parse_request(head: bytes, max_headers: int) -> RequestHead:
     """The meaning of one complete head, with its blank line, whose octets were checked. Raises ProxyError."""
     method, target, version = parse_request_line(head)
-    headers = parse_fields(head, httptools.HttpRequestParser, max_headers=max_headers, refuse=refuse_head)
+    headers = parse_fields(head, max_headers=max_headers, refuse=refuse_head)
     host = _parse_host(headers, version)
     if not target.startswith(b"/"):
         target, authority = _parse_target(method, target)
         if authority:
             host = authority
-            headers.set(b"Host", host)
+            fields = [*headers.fields]
+            put(fields, b"Host", host)
+            headers = Headers.of(fields)
     elif b"#" in target:
         raise refuse_head(400, "fragment in the target")
     body, length = parse_framing(headers, version, refuse_head)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import re
 
-import httptools
-
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.events import BodyKind, ResponseHead
 from trioproxy.wire.heads import parse_fields, parse_framing, wants_keep_alive
 
 STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 """The space before an empty reason phrase is missing from many servers' answers; llhttp and we let it pass."""
-
-SWITCHING = 101
 
 
 def refuse_answer(status: int, detail: str) -> ProxyError:  # noqa: ARG001  # the shape of `heads.Refuse`
@@ -36,9 +32,7 @@ def parse_status_line(head: bytes) -> tuple[bytes, int, bytes]:
 def parse_response(head: bytes, method: bytes, max_headers: int) -> ResponseHead:
     """The meaning of one complete head, with its blank line, as an answer to `method`. Raises ProxyError."""
     version, status, reason = parse_status_line(head)
-    if status == SWITCHING:
-        head = head.replace(b" 101", b" 100", 1)  # llhttp fails a 101 without Upgrade; saying why is `websocket`'s work
-    headers = parse_fields(head, httptools.HttpResponseParser, max_headers=max_headers, refuse=refuse_answer)
+    headers = parse_fields(head, max_headers=max_headers, refuse=refuse_answer)
     body, length = parse_framing(headers, version, refuse_answer)
     keep_alive = wants_keep_alive(headers.tokens(b"connection"), version)
     if method == b"HEAD" or status < 200 or status in {204, 304}:  # noqa: PLR2004
