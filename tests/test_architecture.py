@@ -24,7 +24,8 @@ RANKS = (
     | {"waits"}  # with nothing but Trio below it
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
-    | {"streaming"},  # transport's other half: what is connected
+    | {"streaming"}  # transport's other half: what is connected
+    | {"changes"},  # pure: what a reload comes to
     # client, exchange, context: what a connection's modules have in common, so that they need not know one another.
     {"dialing", "relay", "client", "exchange", "context"},
     # answer: the half of a plain exchange that a refused upgrade needs, too.
@@ -35,6 +36,7 @@ RANKS = (
     # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},
     {"control"},
+    {"reloading"},
     {"server"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.
     {"lifecycle", "demo"},
@@ -46,6 +48,7 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", "balancing", "health", "board"} | {
     "counts",
     "rewriting",
+    "changes",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

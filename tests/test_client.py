@@ -7,7 +7,7 @@ import trio
 from support.http_client import parse_head
 from trio.testing import memory_stream_pair
 
-from trioproxy.client import Client, own_answer
+from trioproxy.client import Client, Entrance, own_answer
 from trioproxy.config import ListenerConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.waits import Wait, Waits
@@ -17,8 +17,8 @@ from trioproxy.wire.http1 import EndOfMessage, RequestHead, RequestParser
 def client_and_peer() -> tuple[Client, trio.testing.MemorySendStream]:
     ours, theirs = memory_stream_pair()
     parser = RequestParser(max_head_bytes=1000, max_headers=10)
-    listener = ListenerConfig(name="public", address="127.0.0.1:0")
-    return Client(ours, parser, "192.0.2.7", listener, False, Wait(ours, Waits())), theirs
+    entrance = Entrance(ListenerConfig(name="public", address="127.0.0.1:0"))
+    return Client(ours, parser, "192.0.2.7", entrance, False, Wait(ours, Waits())), theirs
 
 
 async def test_events_come_as_the_octets_do_and_none_at_the_end():

@@ -448,9 +448,9 @@ async def test_a_bug_ends_one_connection_is_logged_and_counted_once():
 async def test_a_bug_before_a_request_is_one_too():
     async with proxying(answers(), bugs=1) as proxy:
         http = proxy.connect()
-        proxy.context.waiting = None  # no set to be put in
+        proxy.context.waiting = None  # no mapping to be put in
         assert await http.at_end()
-        proxy.context.waiting = set()
+        proxy.context.waiting = {}
         assert proxy.endings == {"proxy head internal": 1}
 
 

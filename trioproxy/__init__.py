@@ -12,6 +12,7 @@ The map, from the outside in; imports go downwards only:
     lifecycle           signals and the service manager
     server              which nursery owns what; starting and draining
     control             what operators may see and command   (drains, status, tunnel_list: how)
+    reloading           another configuration for the running proxy   (changes: what differs)
     listening, admin    clients accepted; operators answered
     connection          the story of one client connection
     forward, upgrade    a plain exchange; a WebSocket handshake   (answer: an upstream's answer on its way back)

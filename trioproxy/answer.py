@@ -84,7 +84,7 @@ class Answer:
         self.exchange.record.status = head.status
         unframed = head.body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}
         chunked = unframed and request.version == b"1.1"
-        if self.exchange.context.draining:
+        if self.exchange.context.ends(client.entrance):
             client.reusable = False
         fields = client_fields(head, close=not client.reusable, framing=CHUNKED if chunked else ())
         out = [response_head(head.status, head.reason, fields)]

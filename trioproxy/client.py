@@ -37,13 +37,21 @@ Event = RequestHead | Data | EndOfMessage
 
 
 @attrs.define(eq=False)
+class Entrance:
+    """The listener clients came in by, as it stands now: a reload may change it under them, or take it away."""
+
+    config: ListenerConfig
+    closed: bool = False  # it accepts no more, and whoever came by it is to ask for nothing more
+
+
+@attrs.define(eq=False)
 class Client:
     """One accepted connection. Owns neither the stream nor its closing: `connection` does."""
 
     stream: trio.abc.HalfCloseableStream
     parser: RequestParser
     address: str  # the peer's IP address, or "unix"
-    listener: ListenerConfig
+    entrance: Entrance
     trusted: bool  # whether its X-Forwarded-* are believed
     wait: Wait  # for its bytes
     scheme: str = "http"

@@ -32,7 +32,7 @@ from trioproxy.wire.http1 import RequestHead, RequestParser
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioproxy.config import ListenerConfig
+    from trioproxy.client import Entrance
     from trioproxy.context import Context
 
 # Once a drain began, how long a connection without a request may still come up with one that was on its way.
@@ -44,7 +44,7 @@ MAX_TEXT = 2048  # characters of what a head says that a record holds: it lives 
 async def handle_connection(
     context: Context,
     stream: trio.abc.HalfCloseableStream,
-    listener: ListenerConfig,
+    entrance: Entrance,
     address: str,
     *,
     trusted: bool,
@@ -56,28 +56,28 @@ async def handle_connection(
     `internal` where it went through.
     """
     try:
-        upgraded = await _serve_requests(context, stream, listener, address, trusted=trusted)
+        upgraded = await _serve_requests(context, stream, entrance, address, trusted=trusted)
         if upgraded is not None:
             await run_tunnel(context, upgraded)
     except Exception:
-        context.log.exception("internal_error", client=address, listener=listener.name)
+        context.log.exception("internal_error", client=address, listener=entrance.config.name)
     finally:
         ended()  # before what can be cancelled; nobody hears of it until the stream is closed
         await close_at_once(stream)
 
 
 async def _serve_requests(
-    context: Context, stream: trio.abc.HalfCloseableStream, listener: ListenerConfig, address: str, *, trusted: bool
+    context: Context, stream: trio.abc.HalfCloseableStream, entrance: Entrance, address: str, *, trusted: bool
 ) -> Upgraded | None:
     """Answer requests until the connection ends, or return the tunnel that it became."""
     limits = context.config.limits
     parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
-    client = Client(stream, parser, address, listener, trusted, Wait(stream, context.waits))
+    client = Client(stream, parser, address, entrance, trusted, Wait(stream, context.waits))
     client.look()  # the first request has mostly come by the time its connection is served
     patience = context.config.timeouts.head
     while client.reusable:
         client.answering = client.open_ended = False
-        record = Record(id=context.next_id(), client=address, listener=listener.name)
+        record = Record(id=context.next_id(), client=address, listener=entrance.config.name)
         head = await _next_head(context, client, record, patience)
         if head is None:
             break
@@ -114,13 +114,13 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
 
     Raises ProxyError for more empty lines than a request may have before it (RFC 9112 §2.2).
     """
-    if context.draining:
+    if context.ends(client.entrance):
         patience = min(patience, DRAIN_GRACE)
     if client.parser.head_started:
         return True
     by, reason = Source.PROXY, Reason.IDLE
     with client.wait.until(trio.current_time() + patience) as wait:
-        context.waiting.add(wait)
+        context.waiting[wait] = client.entrance
         try:
             while not client.parser.head_started:
                 client.parser.next_event()  # takes empty lines away
@@ -134,8 +134,8 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
                 raise
             by, reason = failure.source, failure.reason
         finally:
-            context.waiting.discard(wait)
-    if wait.over and context.draining:
+            context.waiting.pop(wait, None)
+    if wait.over and context.ends(client.entrance):
         reason = Reason.DRAINING
     client.give_up()  # there is no answer on its way that a close could overtake
     count_ending(context, Ending(by, Phase.HEAD, reason))
@@ -166,11 +166,12 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
         _describe(record, head)
     upgraded: Upgraded | None = None
     # A client of 1.0 gets one answer, and what stands behind an upgrade is never a request (CVE-2026-2833).
-    client.reusable = head.keep_alive and head.version == b"1.1" and not head.upgrade and not context.draining
+    ending = context.ends(client.entrance)
+    client.reusable = head.keep_alive and head.version == b"1.1" and not head.upgrade and not ending
     try:
         upgraded = await _answer(context, client, head, record)
     except ProxyError as failure:
-        if has_body(head) or context.draining:
+        if has_body(head) or context.ends(client.entrance):
             client.reusable = False
         await _answer_failure(client, failure, record, head_only=head.method == b"HEAD")
     except BaseException as error:
@@ -214,7 +215,7 @@ def _text(value: bytes) -> str:
 
 
 def _route(context: Context, client: Client, head: RequestHead, record: Record) -> Exchange:
-    route = context.router.match(client.listener.name, head.host, head.target)
+    route = context.router.match(client.entrance.config.name, head.host, head.target)
     if route is None:
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.NO_ROUTE, 404, "no route for this host and path")
     record.route, record.pool = route.name, route.pool

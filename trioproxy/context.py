@@ -18,6 +18,8 @@ from trioproxy.waits import Wait, Waits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from trioproxy.changes import Ways
+    from trioproxy.client import Entrance
     from trioproxy.config import Config
     from trioproxy.dialing import IdleConnections
     from trioproxy.logs import Log
@@ -36,7 +38,7 @@ def new_ids() -> Iterator[str]:
 
 @attrs.define(eq=False)
 class Context:
-    """Shared by every connection; changed only between awaits, and only by `server`."""
+    """Shared by every connection; changed only between awaits, and only by `server` and, at a reload, `reloading`."""
 
     config: Config
     router: Router
@@ -51,8 +53,9 @@ class Context:
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
     draining: bool = False  # no new work is taken
     # The waits of client connections that have no request under way: a drain ends them.
-    waiting: set[Wait] = attrs.field(factory=set)
+    waiting: dict[Wait, Entrance] = attrs.field(factory=dict)
     tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
+    ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)
@@ -79,6 +82,10 @@ class Context:
         """Wait until no client connection is open."""
         while self.connections:
             await self._ended.park()
+
+    def ends(self, entrance: Entrance) -> bool:
+        """Whether connections that came in by it are to ask for nothing more."""
+        return self.draining or entrance.closed
 
     def publish_tunnels(self) -> None:
         """Bring the metrics up to date with what the open tunnels have counted."""

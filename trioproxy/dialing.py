@@ -69,7 +69,10 @@ class UpstreamConnection:
 
 @attrs.define(eq=False)
 class IdleConnections:
-    """One pool's connections to upstreams that wait for a next plain request, the youngest used first."""
+    """One pool's connections to upstreams that wait for a next plain request, the youngest used first.
+
+    Its settings may change at any time; `sweep` does what follows.
+    """
 
     seconds: float  # how long one may be idle
     most: int  # to one upstream
@@ -91,7 +94,7 @@ class IdleConnections:
     def put(self, upstream: Upstream, stream: trio.SocketStream) -> None:
         """Keep a connection whose last exchange is over; closes it where there are enough."""
         idle = self._idle.setdefault(upstream, [])
-        if self.seconds <= 0 or len(idle) >= self.most:
+        if self.seconds <= 0 or len(idle) >= self.most or upstream.gone:
             stream.socket.close()
             return
         idle.append((trio.current_time(), stream))
@@ -101,7 +104,8 @@ class IdleConnections:
         oldest = trio.current_time() - self.seconds
         for upstream, idle in list(self._idle.items()):
             for entry in list(idle):
-                if entry[0] <= oldest or upstream.state is not UpstreamState.UP or not is_quiet(entry[1]):
+                unwanted = upstream.gone or upstream.state is not UpstreamState.UP
+                if entry[0] <= oldest or unwanted or not is_quiet(entry[1]):
                     idle.remove(entry)
                     entry[1].socket.close()
             if not idle:

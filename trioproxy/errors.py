@@ -55,6 +55,7 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"  # above `limits.max_connections`, or out of descriptors
     DRAINING = "draining"  # the proxy is shutting down, or the upstream taken out, politely
     OPERATOR = "operator"  # an operator had this tunnel closed
+    REMOVED = "removed"  # a reload took away the listener, route or upstream of a tunnel, or led it elsewhere
     CUT = "cut"  # the drain deadline passed, or a second signal came
     INTERNAL = "internal"  # a bug: the log has the traceback
 

@@ -15,7 +15,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy import streaming, transport
-from trioproxy.client import ANSWER_SECONDS, own_answer
+from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
 
@@ -41,29 +41,49 @@ class Listener:
     """One bound socket of a configured listener, which it owns."""
 
     context: Context
-    config: ListenerConfig
+    entrance: Entrance = attrs.field(converter=Entrance)  # made of the listener's settings
     sock: socket.socket
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
     _trusted: tuple[Any, ...] = attrs.field(init=False)
     _rejections: int = attrs.field(default=0, init=False)
     _last_error: float = attrs.field(default=float("-inf"), init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.address = transport.format_address(self.sock)
         self._trusted = _networks(self.config)
 
+    @property
+    def config(self) -> ListenerConfig:
+        """Its settings in force."""
+        return self.entrance.config
+
     async def serve(self, connections: trio.Nursery) -> None:
-        """Accept until cancelled, then what is queued, then close; each connection is a task of `connections`."""
-        handle = functools.partial(handle_connection, listener=self.config, ended=self._ended)
+        """Accept until cancelled or removed, then what is queued, then close; clients are tasks of `connections`."""
+        handle = functools.partial(handle_connection, entrance=self.entrance, ended=self._ended)
 
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accepted(connections, handle, sock, peer)
 
         try:
-            await transport.accept_connections(self.sock, accepted, self._accept_failed)
+            with self._scope:
+                await transport.accept_connections(self.sock, accepted, self._accept_failed)
         finally:
             self.close()
+
+    def change(self, config: ListenerConfig) -> None:
+        """Go on with other settings on the same address; whom it trusts matters to clients accepted from here on."""
+        before, self.entrance.config = self.entrance.config, config
+        self._trusted = _networks(config)
+        if before.name != config.name:  # what is open counts under the name of today, as its end will
+            self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (before.name,), -self.active)
+            self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,), self.active)
+
+    def remove(self) -> None:
+        """Take what is queued and close; connections that came in by it are asked for no more than they are at."""
+        self.entrance.closed = True
+        self._scope.cancel()
 
     def close(self) -> None:
         """Stop listening."""

@@ -38,20 +38,43 @@ async def run_prober(
     metrics: Metrics,
     log: Log,
     rng: random.Random | None = None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Prober] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Probe all upstreams of `pools` until cancelled; started when each has been probed once.
+    """Probe all upstreams of `pools`, and those it is told of later, until cancelled.
 
-    The first round goes to all at once, so it takes the longest `health.timeout` at most.
+    Started when each has been probed once. The first round goes to all at once, so it takes the longest
+    `health.timeout` at most.
     """
-    rng = rng or random.Random()  # noqa: S311 - spreads load, keeps no secret
-    watches = [Watch(upstream, pool.config.health, metrics, log, rng) for pool in pools for upstream in pool.upstreams]
     async with trio.open_nursery() as nursery:
-        for watch in watches:
-            nursery.start_soon(watch.run)
+        prober = Prober(nursery, metrics, log, rng or random.Random())  # noqa: S311 - spreads load, keeps no secret
+        watches = [prober.watch(upstream, pool.config.health) for pool in pools for upstream in pool.upstreams]
         for watch in watches:
             await watch.probed.wait()
-        task_status.started()
+        task_status.started(prober)
+        await trio.sleep_forever()
+
+
+@attrs.define(eq=False)
+class Prober:
+    """Which upstreams are watched."""
+
+    _nursery: trio.Nursery
+    _metrics: Metrics
+    _log: Log
+    _rng: random.Random
+    _watches: dict[Upstream, Watch] = attrs.field(factory=dict, init=False)
+
+    def watch(self, upstream: Upstream, health: HealthConfig) -> Watch:
+        """Probe it as `health` says from now on, instead of as before if it was watched already."""
+        self.forget(upstream)
+        watch = self._watches[upstream] = Watch(upstream, health, self._metrics, self._log, self._rng)
+        self._nursery.start_soon(watch.run)
+        return watch
+
+    def forget(self, upstream: Upstream) -> None:
+        """Probe it no more; does nothing where it is not watched."""
+        if (watch := self._watches.pop(upstream, None)) is not None:
+            watch.scope.cancel()
 
 
 @attrs.define(eq=False)
@@ -64,16 +87,25 @@ class Watch:
     log: Log
     rng: random.Random
     probed: trio.Event = attrs.field(factory=trio.Event, init=False)  # at least once
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def run(self) -> None:
-        """Probe from `interval` to `interval`, start to start, never two at once. `none` takes it for up and ends."""
+        """Probe until `scope` is cancelled, from `interval` to `interval`, start to start, never two at once.
+
+        `none` takes it for up and ends.
+        """
         if self.health.probe == "none":
-            self._observe(None)
+            while self.upstream.health.state is not UpstreamState.UP:
+                self._observe(None)
             self.probed.set()
             return
+        with self.scope:
+            await self._rounds()
+
+    async def _rounds(self) -> None:
         for result in ProbeResult:
             self.metrics.declare(m.PROBES, (*self.upstream.labels, result))
-        while True:  # until cancelled
+        while True:
             start = trio.current_time()
             await self.round()
             self.probed.set()

@@ -26,21 +26,45 @@ START_WAIT = 2.0  # seconds the start of the proxy waits for the first looks; la
 
 
 async def run_resolver(
-    pools: Iterable[Pool], *, log: Log, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    pools: Iterable[Pool], *, log: Log, task_status: trio.TaskStatus[Resolver] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Keep the addresses of all named upstreams fresh until cancelled.
+    """Keep the addresses of all named upstreams fresh, and of those it is told of later, until cancelled.
 
     Started when each name was looked up once, or after START_WAIT. Names do not wait for one another. A name
     that cannot be resolved keeps its last good addresses.
     """
-    names = [_Name(upstream, log) for pool in pools for upstream in pool.upstreams if upstream.named]
     async with trio.open_nursery() as nursery:
-        for name in names:
-            nursery.start_soon(name.run)
+        resolver = Resolver(nursery, log)
+        await resolver.watch(upstream for pool in pools for upstream in pool.upstreams)
+        task_status.started(resolver)
+        await trio.sleep_forever()
+
+
+@attrs.define(eq=False)
+class Resolver:
+    """Which upstreams' names are kept resolved."""
+
+    _nursery: trio.Nursery
+    _log: Log
+    _names: dict[Upstream, _Name] = attrs.field(factory=dict, init=False)
+
+    async def watch(self, upstreams: Iterable[Upstream]) -> None:
+        """Keep the addresses of those that are names fresh from now on.
+
+        Returns when each was looked up once, or after START_WAIT.
+        """
+        names = {upstream: _Name(upstream, self._log) for upstream in upstreams if upstream.named}
+        self._names |= names
+        for name in names.values():
+            self._nursery.start_soon(name.run)
         with trio.move_on_after(START_WAIT):
-            for name in names:
+            for name in names.values():
                 await name.looked_up.wait()
-        task_status.started()
+
+    def forget(self, upstream: Upstream) -> None:
+        """Look it up no more; does nothing where it is no name."""
+        if (name := self._names.pop(upstream, None)) is not None:
+            name.scope.cancel()
 
 
 @attrs.define(eq=False)
@@ -50,16 +74,18 @@ class _Name:
     upstream: Upstream
     log: Log
     looked_up: trio.Event = attrs.field(factory=trio.Event, init=False)  # at least once
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _trouble: str = attrs.field(default="", init=False)  # why the last look failed
 
     async def run(self) -> None:
-        while True:  # until cancelled
-            self.upstream.resolve_wanted = trio.Event()
-            await self._look()
-            self.looked_up.set()
-            await trio.sleep(PAUSE)
-            with trio.move_on_after(INTERVAL - PAUSE):
-                await self.upstream.resolve_wanted.wait()
+        with self.scope:
+            while True:
+                self.upstream.resolve_wanted = trio.Event()
+                await self._look()
+                self.looked_up.set()
+                await trio.sleep(PAUSE)
+                with trio.move_on_after(INTERVAL - PAUSE):
+                    await self.upstream.resolve_wanted.wait()
 
     async def _look(self) -> None:
         try:

@@ -35,6 +35,15 @@ def normalise_host(host: bytes) -> bytes:
     return host.partition(b":")[0].removesuffix(b".")
 
 
+def normalise_pattern(name: str) -> bytes:
+    """A host of a route as `normalise_host` would have it; ".example.com" for "*.example.com", empty for any host."""
+    if name.startswith("*."):
+        return normalise_host(name[1:].encode())
+    if name.count(":") > 1 and not name.startswith("["):
+        name = f"[{name}]"
+    return normalise_host(name.encode())
+
+
 def normalise_path(target: bytes) -> bytes:
     """A request target's path as routes compare it; always begins with "/".
 
@@ -140,13 +149,10 @@ class _Hosts:
         return hosts
 
     def _list(self, name: str) -> list[_Place]:
-        if not name:
+        pattern = normalise_pattern(name)
+        if not pattern:
             return self.any
-        if name.startswith("*."):
-            return self.wildcard.setdefault(normalise_host(name[1:].encode()), [])
-        if name.count(":") > 1 and not name.startswith("["):
-            name = f"[{name}]"
-        return self.exact.setdefault(normalise_host(name.encode()), [])
+        return (self.wildcard if pattern.startswith(b".") else self.exact).setdefault(pattern, [])
 
     def find(self, host: bytes) -> list[_Place]:
         if len(host) > MAX_HOST_BYTES:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from trioproxy import metrics as m
-from trioproxy import streaming, transport
+from trioproxy import reloading, streaming, transport
 from trioproxy.admin import make_app, serve_admin
 from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
@@ -28,7 +27,7 @@ from trioproxy.housekeeping import keep_house
 from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
-from trioproxy.metrics.meter import declare_tunnel_series
+from trioproxy.metrics.declared import declare_series
 from trioproxy.prober import run_prober
 from trioproxy.relay import open_relay
 from trioproxy.resolver import run_resolver
@@ -40,8 +39,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from trioproxy.config import Config, ListenerConfig
+    from trioproxy.config import Config, ListenerConfig, PoolConfig
+    from trioproxy.prober import Prober
     from trioproxy.relay import Relay
+    from trioproxy.resolver import Resolver
 
 DESCRIPTORS_PER_CONNECTION: Final = 2  # the client's and the upstream's
 # For listeners, log and probes; for clients above the limit whose 503 is on its way; for the admin's connections.
@@ -73,7 +74,8 @@ async def serve(
                 for idle in context.idle.values():
                     last.callback(idle.close)
                 listeners = [Listener(context, *listener) for listener in bound.listeners]
-                proxy = Proxy(context, listeners, UpstreamDrains(context, services))
+                drains = UpstreamDrains(context, services)
+                proxy = Proxy(context, listeners, drains, services, inherited or {})
                 await _start(services, proxy, bound.admin)
                 yield proxy
                 await proxy.end_connections()
@@ -100,8 +102,8 @@ async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.so
         await services.start(partial(serve_admin, sock, app, log=log))
         proxy.admin_address = proxy.admin_address or address
         log.info("listening", listener=ADMIN, address=address)
-    await services.start(partial(run_resolver, pools, log=log))
-    await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
+    proxy.resolver = await services.start(partial(run_resolver, pools, log=log))
+    proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
     services.start_soon(context.waits.watch)
     services.start_soon(keep_house, context)
     await services.start(proxy.hold_connections)
@@ -112,11 +114,16 @@ class Proxy:
     """A running proxy; `admin_address` is the admin's as bound, "" without one, `control` what the admin may do."""
 
     context: Context
-    listeners: Sequence[Listener]
+    listeners: list[Listener]
     drains: UpstreamDrains
+    services: trio.Nursery
+    inherited: Mapping[str, Sequence[socket.socket]] = attrs.field(factory=dict)
     admin_address: str = ""
+    resolver: Resolver | None = attrs.field(default=None, init=False)
+    prober: Prober | None = attrs.field(default=None, init=False)  # None where another process probes
     status: Status = attrs.field(init=False)
     control: LocalControl = attrs.field(init=False)
+    _accepting: trio.Nursery | None = attrs.field(default=None, init=False)
     _connections: trio.Nursery | None = attrs.field(default=None, init=False)
     _listening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _not_listening: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -147,11 +154,33 @@ class Proxy:
     async def _listen(self, connections: trio.Nursery) -> None:
         try:
             with self._listening:
-                async with trio.open_nursery() as listening:
+                async with trio.open_nursery() as self._accepting:
                     for listener in self.listeners:
-                        listening.start_soon(listener.serve, connections)
+                        self._accepting.start_soon(listener.serve, connections)
         finally:
             self._not_listening.set()
+
+    async def prepare(
+        self, config: Config, sockets: Mapping[str, Sequence[socket.socket]] | None = None
+    ) -> reloading.Prepared:
+        """Build everything that `config` needs, so that it can come into force at once; nothing of it shows before.
+
+        The caller ends what it gets with `commit` or `abandon`, before it prepares again. `sockets` are listening ones,
+        by the listener's name in `config`, and the proxy's from here on: for new listeners, instead of binding.
+        Raises ReloadError, with nothing changed, where something of `config` cannot come into force.
+        """
+        most = _affordable(config.limits.max_connections, self.context.log)
+        return await reloading.prepare(self, config, sockets=sockets or {}, max_connections=most)
+
+    def make_pool(self, config: PoolConfig) -> Pool:
+        """A pool with upstreams that are all new."""
+        return Pool(config)
+
+    def accept_on(self, listener: Listener) -> None:
+        """Accept on one more of `listeners`."""
+        if self._accepting is not None and self._connections is not None:
+            self._accepting.start_soon(listener.serve, self._connections)
+        self.context.log.info("listening", listener=listener.config.name, address=listener.address)
 
     async def drain(self) -> None:
         """Take no new work, let the old end: politely for `[server.drain] timeout` seconds, then by force.
@@ -234,16 +263,7 @@ def _assemble(config: Config, log: Log, relay: Relay) -> Context:
         relay=relay,
         max_connections=_affordable(config.limits.max_connections, log),
     )
-    for listener in config.listeners:
-        metrics.declare(m.CONNECTIONS, (listener.name,))
-        metrics.declare(m.CONNECTIONS_ACTIVE, (listener.name,))
-    for pool in pools.values():
-        for upstream in pool.upstreams:
-            declare_tunnel_series(metrics, pool.name, upstream.address)
-    for route in config.routes:
-        for upstream in pools[route.pool].upstreams:
-            metrics.declare(m.TUNNELS, (route.name, route.pool, upstream.address))
-            metrics.declare(m.TUNNELS_ACTIVE, (route.name, route.pool, upstream.address))
+    declare_series(metrics, config)
     metrics.add_refresher(context.publish_tunnels)
     return context
 

@@ -26,6 +26,8 @@ async def run_tunnel(context: Context, opened: Upgraded) -> None:
         _record_start(context, opened)
         if context.draining:
             opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
+        elif not has_way(context, opened):
+            opened.tunnel.close(SERVICE_RESTART, Reason.REMOVED)
         elif opened.connection.upstream.draining:
             opened.tunnel.close(SERVICE_RESTART, Reason.DRAINING)
         opened.record.ending = await context.relay.run(opened.tunnel)
@@ -36,6 +38,17 @@ async def run_tunnel(context: Context, opened: Upgraded) -> None:
         opened.connection.close()
         opened.record.duration_s = trio.current_time() - opened.since
         _record_end(context, opened)
+
+
+def has_way(context: Context, opened: Upgraded) -> bool:
+    """Whether the listener, route, pool and upstream of a tunnel are still there and still lead to each other."""
+    if context.ways is None:  # it is the configuration of the start
+        return True
+    upstream = opened.connection.upstream
+    if opened.entrance.closed or upstream.gone:
+        return False
+    listener, host = opened.entrance.config.name, opened.record.host.encode("latin-1")
+    return context.ways.lead(listener, opened.route, host, upstream.pool)
 
 
 def _record_start(context: Context, opened: Upgraded) -> None:

@@ -28,6 +28,8 @@ from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
 
 if TYPE_CHECKING:
+    from trioproxy.client import Entrance
+    from trioproxy.config import RouteConfig
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.exchange import Exchange
     from trioproxy.record import Record
@@ -48,6 +50,8 @@ class Upgraded:
     record: Record
     meter: TunnelMeter
     since: float  # in Trio's time
+    entrance: Entrance
+    route: RouteConfig  # as it was when it was matched
 
     def publish(self) -> None:
         """Bring the metrics up to date with what the tunnel counted."""
@@ -157,7 +161,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
     )
     record.tunnel = tunnel
     meter = TunnelMeter(exchange.context.metrics, record.pool, record.upstream)
-    return Upgraded(connection, tunnel, record, meter, trio.current_time())
+    return Upgraded(connection, tunnel, record, meter, trio.current_time(), client.entrance, exchange.route)
 
 
 def _count(exchange: Exchange, result: str) -> None:

@@ -44,7 +44,7 @@ class Upstream:
 
     `leases` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
     `cut_at` to `drains`, `connections` (the leased ones) to `dialing`, `handshakes` (those of upgrades that wait for
-    its answer) to `upgrade`.
+    its answer) to `upgrade`, `config` and `gone` to a reload.
     """
 
     pool: str
@@ -54,6 +54,7 @@ class Upstream:
     draining: bool = attrs.field(default=False, init=False)
     cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
+    gone: bool = attrs.field(default=False, init=False)  # configured no more; what it has under way goes on
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
@@ -205,12 +206,29 @@ class Pool:
     _balancer: Balancer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        health = self.config.health
-        self.upstreams = [
-            Upstream(self.name, one, HealthState(rise=health.rise, fall=health.fall), self.leases(one.address))
-            for one in self.config.upstreams
-        ]
+        self.upstreams = [self.new_upstream(self.config, one) for one in self.config.upstreams]
         self._balancer = BALANCERS[self.config.balance](self.offset)
+
+    def new_upstream(self, config: PoolConfig, upstream: UpstreamConfig) -> Upstream:
+        """One that nobody has probed yet; `config` are the settings the pool has, or is to have."""
+        health = HealthState(rise=config.health.rise, fall=config.health.fall)
+        return Upstream(self.name, upstream, health, self.leases(upstream.address))
+
+    def change(self, config: PoolConfig, upstreams: list[Upstream]) -> None:
+        """Go on with other settings and `upstreams`, of which those that stay keep all but their settings.
+
+        What is under way on others goes on. Between awaits this is one step: nobody sees a part of it.
+        """
+        if config.balance != self.config.balance:
+            self._balancer = BALANCERS[config.balance](self.offset)
+        staying = set(upstreams)
+        for upstream in self.upstreams:
+            upstream.gone = upstream not in staying
+        for upstream, settings in zip(upstreams, config.upstreams, strict=True):
+            # However it is spelt now, it keeps its name: its series and open tunnels go by that.
+            upstream.config = attrs.evolve(settings, address=upstream.address)
+            upstream.health.rise, upstream.health.fall = config.health.rise, config.health.fall
+        self.config, self.upstreams = config, upstreams
 
     @property
     def name(self) -> str:

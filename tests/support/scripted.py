@@ -20,6 +20,7 @@ from support.http_client import HttpConnection
 from support.upstream import reply
 
 from trioproxy import metrics as m
+from trioproxy.client import Entrance
 from trioproxy.config import (
     Config,
     LimitsConfig,
@@ -159,9 +160,9 @@ class Harness:
         ours, theirs = socket_pair(tcp=self._tcp)
         self._clients.append(ours)
         self.context.connection_began()
-        listener = self.context.config.listeners[0]
+        entrance = Entrance(self.context.config.listeners[0])
         handle = partial(handle_connection, trusted=trusted, ended=self.context.connection_ended)
-        self._nursery.start_soon(handle, self.context, theirs, listener, address)
+        self._nursery.start_soon(handle, self.context, theirs, entrance, address)
         return HttpConnection(ours)
 
     @property

@@ -1,0 +1,31 @@
+"""The series that exist before anything happened."""
+
+from __future__ import annotations
+
+from support.serving import POOL, make_config
+
+from trioproxy import metrics as m
+from trioproxy.metrics.declared import declare_series
+
+
+def test_listeners_routes_and_upstreams_have_their_series_at_0():
+    metrics = m.Metrics()
+    declare_series(metrics, make_config("a:1", "b:1", listeners=("127.0.0.1:0", "[::1]:0")))
+    found = {(sample.metric, sample.labels) for sample in metrics.samples() if sample.value is None}
+    assert {labels for metric, labels in found if metric is m.CONNECTIONS_ACTIVE} == {("l0",), ("l1",)}
+    assert {labels for metric, labels in found if metric is m.CONNECTIONS} == {("l0",), ("l1",)}
+    tunnels = {("all", POOL, "a:1"), ("all", POOL, "b:1")}
+    assert {labels for metric, labels in found if metric is m.TUNNELS} == tunnels
+    assert {labels for metric, labels in found if metric is m.TUNNELS_ACTIVE} == tunnels
+    assert (m.BYTES, (POOL, "b:1", "to_client")) in found
+
+
+def test_declaring_again_changes_nothing_and_takes_no_room():
+    metrics = m.Metrics()
+    config = make_config("a:1")
+    declare_series(metrics, config)
+    metrics.inc(m.CONNECTIONS, ("l0",))
+    used = metrics.board.layout.used
+    declare_series(metrics, config)
+    assert metrics.value(m.CONNECTIONS, ("l0",)) == 1
+    assert metrics.board.layout.used == used

@@ -1,0 +1,260 @@
+"""A new configuration for a running proxy: everything is built first, then one step without an await puts it in force.
+
+What differs is found in `changes`; when a reload is asked for, and from which file, is `lifecycle`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from trioproxy import transport
+from trioproxy.changes import Ways, followed, restart_problems
+from trioproxy.connection import DRAIN_GRACE
+from trioproxy.dialing import IdleConnections
+from trioproxy.drains import close_spread
+from trioproxy.errors import Reason
+from trioproxy.listening import Listener
+from trioproxy.metrics.declared import declare_series
+from trioproxy.relay.tunnel import SERVICE_RESTART
+from trioproxy.routing import Router
+from trioproxy.tunnels import has_way
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from trioproxy.config import Config, DrainConfig, ListenerConfig, PoolConfig
+    from trioproxy.context import Context
+    from trioproxy.prober import Prober
+    from trioproxy.resolver import Resolver
+    from trioproxy.upgrade import Upgraded
+    from trioproxy.upstreams import Pool, Upstream
+
+
+class ReloadError(Exception):
+    """A configuration that cannot come into force; `problems` has a line for each reason, with its key."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Running(Protocol):
+    """What a reload knows of the proxy."""
+
+    context: Context
+    listeners: list[Listener]
+    services: trio.Nursery
+    resolver: Resolver | None
+    prober: Prober | None
+    inherited: Mapping[str, Sequence[socket.socket]]
+
+    def make_pool(self, config: PoolConfig) -> Pool:
+        """A pool with upstreams that are all new."""
+        ...
+
+    def accept_on(self, listener: Listener) -> None:
+        """Accept on one listener more."""
+        ...
+
+
+async def prepare(
+    proxy: Running, config: Config, *, sockets: Mapping[str, Sequence[socket.socket]], max_connections: int
+) -> Prepared:
+    """See `Proxy.prepare`. New upstreams are resolved and probed once; then listeners are bound, last of all.
+
+    So it takes as long as the first look at names and the longest `health.timeout` of pools with new upstreams, and
+    next to nothing where there are none. Cancelling it leaves nothing behind.
+    """
+    if problems := restart_problems(proxy.context.config, config):
+        raise ReloadError(problems)
+    prepared = Prepared(proxy, config, max_connections)
+    try:
+        await prepared.build(sockets)
+    except BaseException:
+        prepared.abandon()
+        raise
+    return prepared
+
+
+@attrs.define(eq=False)
+class _NextPool:
+    """A pool, living or new, the settings it will have and the upstreams."""
+
+    pool: Pool
+    config: PoolConfig
+    upstreams: list[Upstream]
+
+
+@attrs.define(eq=False)
+class Prepared:
+    """A configuration of which everything is built; `commit` or `abandon` ends it."""
+
+    _proxy: Running
+    _config: Config
+    _max_connections: int
+    _router: Router = attrs.field(init=False)
+    _ways: Ways = attrs.field(init=False)
+    _pools: list[_NextPool] = attrs.field(factory=list, init=False)
+    _new: list[tuple[PoolConfig, Upstream]] = attrs.field(factory=list, init=False)
+    _listeners: list[tuple[ListenerConfig, list[Listener]]] = attrs.field(factory=list, init=False)
+    _bound: list[Listener] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._router = Router(self._config.routes)
+        self._ways = Ways(self._config.routes)
+
+    async def build(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        """`prepare` calls this, once."""
+        for config in self._config.pools.values():
+            self._add_pool(config)
+        await self._look_at_new_upstreams()
+        self._bind(sockets)
+
+    def _add_pool(self, config: PoolConfig) -> None:
+        pool = self._proxy.context.pools.get(config.name)
+        if pool is None:
+            pool = self._proxy.make_pool(config)
+            self._pools.append(_NextPool(pool, config, pool.upstreams))
+            self._new += [(config, upstream) for upstream in pool.upstreams]
+            return
+        upstreams: list[Upstream] = []
+        found = followed([one.address for one in pool.upstreams], [one.address for one in config.upstreams])
+        for settings, at in zip(config.upstreams, found, strict=True):
+            upstreams.append(pool.new_upstream(config, settings) if at is None else pool.upstreams[at])
+            if at is None:
+                self._new.append((config, upstreams[-1]))
+        self._pools.append(_NextPool(pool, config, upstreams))
+
+    async def _look_at_new_upstreams(self) -> None:
+        if not self._new:
+            return
+        if self._proxy.resolver is not None:
+            await self._proxy.resolver.watch(upstream for _, upstream in self._new)
+        if self._proxy.prober is not None:
+            watches = [self._proxy.prober.watch(upstream, config.health) for config, upstream in self._new]
+            for watch in watches:
+                await watch.probed.wait()
+
+    def _bind(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        living: dict[int, list[Listener]] = {}
+        for listener in self._proxy.listeners:
+            living.setdefault(id(listener.config), []).append(listener)  # a name may have several sockets
+        groups = list(living.values())
+        addresses = [group[0].config.address for group in groups]
+        found = followed(addresses, [one.address for one in self._config.listeners])
+        inherited = {
+            name: [sock for sock in passed if sock.fileno() >= 0] for name, passed in self._proxy.inherited.items()
+        }
+        problems: list[str] = []
+        for config, at in zip(self._config.listeners, found, strict=True):
+            if at is not None:
+                self._listeners.append((config, groups[at]))
+                continue
+            try:
+                made = sockets.get(config.name) or transport.bind(config.address, inherited=inherited)
+            except transport.ListenError as error:
+                problems.append(f"listener {config.name}: {error}")
+            else:
+                new = [Listener(self._proxy.context, config, sock) for sock in made]
+                self._listeners.append((config, new))
+                self._bound += new
+        if problems:
+            raise ReloadError(problems)
+
+    def abandon(self) -> None:
+        """Close and forget what was built; everything stays as it is. Does nothing behind `commit`."""
+        for listener in self._bound:
+            listener.close()
+        for _, upstream in self._new:
+            self._forget(upstream)
+        self._bound.clear()
+        self._new.clear()
+
+    def _forget(self, upstream: Upstream) -> None:
+        if self._proxy.resolver is not None:
+            self._proxy.resolver.forget(upstream)
+        if self._proxy.prober is not None:
+            self._proxy.prober.forget(upstream)
+
+    def commit(self) -> int:
+        """Put it in force, in one step; returns how many tunnels have lost their way and are being closed.
+
+        Where a drain has begun meanwhile that wins: it is an `abandon` then.
+        """
+        context = self._proxy.context
+        if context.lame_duck:
+            self.abandon()
+            return 0
+        drain = self._config.server.drain
+        self._commit_pools()
+        context.config, context.router, context.ways = self._config, self._router, self._ways
+        context.max_connections = self._max_connections
+        self._commit_listeners()
+        declare_series(context.metrics, self._config)
+        self._new.clear()
+        lost = [opened for opened in context.tunnels.values() if not has_way(context, opened)]
+        if lost:
+            self._proxy.services.start_soon(close_lost, context, lost, drain)
+        return len(lost)
+
+    def _commit_pools(self) -> None:
+        context = self._proxy.context
+        pools: dict[str, Pool] = {}
+        idle: dict[str, IdleConnections] = {}
+        for following in self._pools:
+            pool, config = following.pool, following.config
+            self._change(following)
+            pools[pool.name] = pool
+            kept = idle[pool.name] = context.idle.get(pool.name) or IdleConnections(0, 0)
+            kept.seconds, kept.most = config.keep_alive, config.keep_alive_connections
+        for name, pool in context.pools.items():
+            if name not in pools:
+                for upstream in pool.upstreams:
+                    upstream.gone = True
+                    self._forget(upstream)
+                context.idle[name].close()
+        context.pools, context.idle = pools, idle
+
+    def _change(self, following: _NextPool) -> None:
+        pool = following.pool
+        before, leaving = pool.config, set(pool.upstreams) - set(following.upstreams)
+        pool.change(following.config, following.upstreams)
+        for upstream in leaving:
+            self._forget(upstream)
+        if before.health != pool.config.health and self._proxy.prober is not None:
+            for upstream in pool.upstreams:
+                self._proxy.prober.watch(upstream, pool.config.health)
+
+    def _commit_listeners(self) -> None:
+        proxy = self._proxy
+        listeners = [listener for _, group in self._listeners for listener in group]
+        leaving = [listener for listener in proxy.listeners if listener not in listeners]
+        for config, group in self._listeners:
+            for listener in group:
+                listener.change(config)
+        proxy.listeners[:] = listeners
+        for listener in self._bound:
+            proxy.accept_on(listener)
+        self._bound.clear()
+        for listener in leaving:
+            listener.remove()
+        grace = trio.current_time() + DRAIN_GRACE
+        for wait, entrance in proxy.context.waiting.items():
+            if entrance.closed:
+                wait.end_by(min(wait.deadline, grace))
+
+
+async def close_lost(context: Context, lost: list[Upgraded], drain: DrainConfig) -> None:
+    """Close tunnels that have lost their way: spread over time, cut at the deadline, or left to a drain that begins."""
+    start = trio.current_time()
+    ids = [opened.record.id for opened in lost]
+    await close_spread(lost, min(drain.spread, drain.timeout / 2), SERVICE_RESTART, Reason.REMOVED)
+    lost.clear()
+    await trio.sleep_until(start + drain.timeout)
+    for name in ids:
+        if (left := context.tunnels.get(name)) is not None and not context.lame_duck:
+            left.tunnel.cut()
