@@ -76,7 +76,7 @@ def test_a_tunnel_that_opens_says_who_leads_where(log, record):
 
 def test_a_tunnel_that_ends_says_what_passed_and_why_it_ended(log, record):
     record.tunnel = tunnel = FakeTunnel()
-    tunnel.to_upstream.frames[1], tunnel.to_upstream.frames[8] = 3, 1
+    tunnel.to_upstream.frames = 4
     tunnel.to_upstream.messages, tunnel.to_upstream.bytes, tunnel.to_upstream.close_code = 3, 70, 4001
     record.duration_s = 12.3456789
     record.ending = Ending(Source.CLIENT, Phase.CLOSE, Reason.DONE)

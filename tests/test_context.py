@@ -7,7 +7,9 @@ import re
 import trio
 from support.scripted import REFUSED, make_context
 
+from trioproxy import metrics as m
 from trioproxy.context import new_ids
+from trioproxy.wire.traffic import BYTES
 
 
 def test_ids_are_short_and_differ_within_and_between_processes():
@@ -66,14 +68,16 @@ def test_connections_are_limited_here_and_over_all_processes():
     assert (context.connections, context.clients.total) == (1, most)
 
 
-def test_publishing_asks_every_open_tunnel():
+def test_publishing_asks_every_open_tunnel_and_carries_on_what_it_says():
     context = make_context([REFUSED], None)
-    published = []
 
     class Opened:
+        def __init__(self):
+            self.tunnel = self
+
         def publish(self):
-            published.append(self)
+            context.meter.traffic("backend", "up:1").to_client.cells[BYTES] += 5
 
     context.tunnels = {"1": Opened(), "2": Opened()}
     context.publish_tunnels()
-    assert published == list(context.tunnels.values())
+    assert context.metrics.value(m.BYTES, ("backend", "up:1", "to_client")) == 10

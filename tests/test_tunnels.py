@@ -105,6 +105,7 @@ async def test_the_routes_settings_hold_and_what_they_do_is_counted(autojump_clo
         assert (await socket.receive()).close_code == 1009
         await proxy.hang_up(socket.http)
         upstream = f"backend {proxy.peers[0].address}"
+        proxy.context.publish_tunnels()
         assert proxy.counted(m.PING_RTT)["backend client"] == 3
         assert proxy.counted(m.INJECTED_FRAMES)["backend client pong"] == 3
         assert proxy.counted(m.INJECTED_FRAMES)["backend client close"] == 1

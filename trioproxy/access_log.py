@@ -65,7 +65,7 @@ def _counts(tunnel: TunnelCounts) -> dict[str, object]:
     ways: tuple[DirectionCounts, ...] = (tunnel.to_upstream, tunnel.to_client)
     fields: dict[str, object] = {}
     for name, counts in zip(DIRECTIONS, ways, strict=True):
-        fields[f"frames_{name}"] = sum(counts.frames)
+        fields[f"frames_{name}"] = counts.frames
         fields[f"messages_{name}"] = counts.messages
         fields[f"bytes_{name}"] = counts.bytes
     return fields

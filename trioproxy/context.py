@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy.board import Tally
+from trioproxy.metrics import TunnelMeter
 from trioproxy.waits import Wait, Waits
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ class Context:
     tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
     ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)
+    meter: TunnelMeter = attrs.field(init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.meter = TunnelMeter(self.metrics)
 
     def next_id(self) -> str:
         """An id for one exchange: unique in this process, and very likely among all."""
@@ -90,4 +95,5 @@ class Context:
     def publish_tunnels(self) -> None:
         """Bring the metrics up to date with what the open tunnels have counted."""
         for opened in self.tunnels.values():
-            opened.publish()
+            opened.tunnel.publish()
+        self.meter.publish()

@@ -5,12 +5,9 @@ Pure: `relay` does the counting, `metrics` and `access_log` read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from trioproxy.errors import Source
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TO_UPSTREAM: Final = "to_upstream"
 TO_CLIENT: Final = "to_client"
@@ -28,7 +25,7 @@ _PRIVATE_CODES: Final = range(4000, 5000)
 
 
 class DirectionCounts(Protocol):
-    """One direction of a tunnel; `frames` and `injected` are indexed by opcode (16 entries)."""
+    """One direction of a tunnel; what the proxy itself sent is in none of it."""
 
     @property
     def bytes(self) -> int:
@@ -36,32 +33,13 @@ class DirectionCounts(Protocol):
         ...
 
     @property
-    def frames(self) -> Sequence[int]:
+    def frames(self) -> int:
         """Frames whose header is complete."""
         ...
 
     @property
     def messages(self) -> int:
         """Messages whose last byte was read."""
-        ...
-
-    @property
-    def message_sizes(self) -> Sequence[int]:
-        """Those messages by the octets of their payload: how many within each of MESSAGE_SIZES, and above."""
-        ...
-
-    @property
-    def message_octets(self) -> int:
-        """The payload octets of those messages."""
-        ...
-
-    @property
-    def injected(self) -> Sequence[int]:
-        """Frames the proxy itself sent this way, and Pongs it took out as answers to them; no other count has them."""
-        ...
-
-    def take_round_trips(self) -> Sequence[float]:
-        """Seconds the receiver took to answer pings of the proxy itself: those since the last call."""
         ...
 
     @property

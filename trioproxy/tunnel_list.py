@@ -61,7 +61,7 @@ def _row(opened: Upgraded, now: float) -> dict[str, Any]:
         "closing": tunnel.closing,
         "age": round(now - opened.since, 3),
         "idle": round(max(0.0, now - last), 3),
-        "frames": {name: sum(way.frames) for name, way in ways.items()},
+        "frames": {name: way.frames for name, way in ways.items()},
         "messages": {name: way.messages for name, way in ways.items()},
         "bytes": {name: way.bytes for name, way in ways.items()},
     }

@@ -61,8 +61,8 @@ def _record_start(context: Context, opened: Upgraded) -> None:
 
 
 def _record_end(context: Context, opened: Upgraded) -> None:
-    opened.publish()
     record, tunnel = opened.record, opened.tunnel
+    tunnel.publish()
     del context.tunnels[record.id]
     context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream), -1)
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)

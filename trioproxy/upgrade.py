@@ -19,7 +19,6 @@ from trioproxy.client import ANSWER_SECONDS
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
-from trioproxy.metrics import TunnelMeter
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import send
@@ -48,14 +47,9 @@ class Upgraded:
     connection: UpstreamConnection
     tunnel: Tunnel
     record: Record
-    meter: TunnelMeter
     since: float  # in Trio's time
     entrance: Entrance
     route: RouteConfig  # as it was when it was matched
-
-    def publish(self) -> None:
-        """Bring the metrics up to date with what the tunnel counted."""
-        self.meter.publish(self.tunnel)
 
 
 async def open_tunnel(exchange: Exchange) -> Upgraded | None:
@@ -156,12 +150,12 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
         extensions=has_extensions(head),
         idle_timeout=exchange.route.timeouts.tunnel_idle,
         close_timeout=exchange.route.timeouts.close,
+        traffic=exchange.context.meter.traffic(record.pool, record.upstream),
         early_to_upstream=client.parser.take_rest(),
         early_to_client=answer.parser.take_rest(),
     )
     record.tunnel = tunnel
-    meter = TunnelMeter(exchange.context.metrics, record.pool, record.upstream)
-    return Upgraded(connection, tunnel, record, meter, trio.current_time(), client.entrance, exchange.route)
+    return Upgraded(connection, tunnel, record, trio.current_time(), client.entrance, exchange.route)
 
 
 def _count(exchange: Exchange, result: str) -> None:

@@ -1,9 +1,8 @@
-"""A tunnel's counts reach the metrics exactly, however often they are carried over."""
+"""What the tunnels of an upstream counted reaches the metrics exactly, however often it is carried over."""
 
 from __future__ import annotations
 
 import pytest
-from support.counts import FakeTunnel
 
 from trioproxy.metrics import (
     BYTES,
@@ -16,6 +15,7 @@ from trioproxy.metrics import (
     TunnelMeter,
     declare_tunnel_series,
 )
+from trioproxy.wire import traffic as at
 
 UP = ("pool", "up:1", "to_upstream")
 DOWN = ("pool", "up:1", "to_client")
@@ -28,16 +28,20 @@ def metrics():
 
 @pytest.fixture
 def meter(metrics):
-    return TunnelMeter(metrics, "pool", "up:1")
+    return TunnelMeter(metrics)
 
 
-def test_what_was_counted_is_added_once(metrics, meter):
-    tunnel = FakeTunnel()
-    tunnel.to_upstream.bytes, tunnel.to_upstream.messages = 100, 2
-    tunnel.to_upstream.frames[1], tunnel.to_upstream.frames[9] = 2, 1
-    tunnel.to_client.injected[8] = 1
+@pytest.fixture
+def traffic(meter):
+    return meter.traffic("pool", "up:1")
+
+
+def test_what_was_counted_is_added_once(metrics, meter, traffic):
+    cells = traffic.to_upstream.cells
+    cells[1], cells[9], cells[at.BYTES] = 2, 1, 100
+    traffic.to_client.cells[at.INJECTED + 8] = 1
     for _ in range(3):
-        meter.publish(tunnel)
+        meter.publish()
     assert metrics.value(BYTES, UP) == 100
     assert metrics.value(MESSAGES, UP) == 2
     assert metrics.value(FRAMES, (*UP, "text")) == 2
@@ -46,80 +50,83 @@ def test_what_was_counted_is_added_once(metrics, meter):
     assert metrics.total(BYTES, direction="to_client") == 0
 
 
-def test_later_counts_add_to_earlier_ones(metrics, meter):
-    tunnel = FakeTunnel()
+def test_later_counts_add_to_earlier_ones(metrics, meter, traffic):
     for step in range(1, 5):
-        tunnel.to_client.bytes += step
-        tunnel.to_client.frames[2] += 1
-        tunnel.to_upstream.injected[9] += 1
-        meter.publish(tunnel)
+        traffic.to_client.cells[at.BYTES] += step
+        traffic.to_client.cells[2] += 1
+        traffic.to_upstream.cells[at.INJECTED + 9] += 1
+        meter.publish()
     assert metrics.value(BYTES, DOWN) == 10
     assert metrics.value(FRAMES, (*DOWN, "binary")) == 4
     assert metrics.value(INJECTED_FRAMES, ("pool", "upstream", "ping")) == 4
 
 
-def test_message_sizes_are_added_as_they_grow(metrics, meter):
-    tunnel, counts = FakeTunnel(), FakeTunnel().to_upstream
-    tunnel.to_upstream = counts
+def test_message_sizes_are_added_as_they_grow(metrics, meter, traffic):
+    cells = traffic.to_upstream.cells
     for small, large in ((3, 0), (3, 1), (5, 2)):
-        counts.bytes += 1000
-        counts.messages = small + large
-        counts.message_sizes[0], counts.message_sizes[2] = small, large
-        counts.message_octets = small * 10 + large * 2000
-        meter.publish(tunnel)
-        meter.publish(tunnel)
+        cells[1], cells[at.LONGER + 1] = small + large, large
+        cells[at.OCTETS] = small * 10 + large * 2000
+        meter.publish()
+        meter.publish()
     (sample,) = [each for each in metrics.samples() if each.metric is MESSAGE_SIZE]
     assert sample.labels == ("pool", "to_upstream")
     assert sample.cells == (5, 0, 2, *[0] * 8, 4050)
 
 
-def test_round_trips_are_observed_once_for_the_side_that_was_pinged(metrics, meter):
-    tunnel = FakeTunnel()
-    tunnel.to_client.injected[9], tunnel.to_client.injected[10] = 2, 2
-    tunnel.to_client.round_trips = [0.01, 0.3]
+def test_a_message_under_way_is_none_yet(metrics, meter, traffic):
+    cells = traffic.to_upstream.cells
+    cells[1] = cells[at.UNFINISHED] = 1
+    meter.publish()
+    assert (metrics.value(FRAMES, (*UP, "text")), metrics.value(MESSAGES, UP)) == (1, 0)
+    cells[at.UNFINISHED] = 0
+    meter.publish()
+    assert (metrics.value(FRAMES, (*UP, "text")), metrics.value(MESSAGES, UP)) == (1, 1)
+
+
+def test_round_trips_are_observed_once_for_the_side_that_was_pinged(metrics, meter, traffic):
+    cells = traffic.to_client.cells
+    cells[at.INJECTED + 9] = cells[at.INJECTED + 10] = 2
+    for seconds in (0.01, 0.3):
+        traffic.to_client.add_round_trip(seconds)
     for _ in range(2):
-        meter.publish(tunnel)
+        meter.publish()
     assert metrics.value(PING_RTT, ("pool", "client")) == 2
     assert metrics.value(INJECTED_FRAMES, ("pool", "client", "ping")) == 2
     assert metrics.value(INJECTED_FRAMES, ("pool", "client", "pong")) == 2
 
 
-def test_bytes_taken_back_never_make_a_counter_fall(metrics, meter):
-    tunnel = FakeTunnel()
+def test_bytes_taken_back_never_make_a_counter_fall(metrics, meter, traffic):
     for count, published in ((100, 100), (88, 100), (95, 100), (120, 120)):
-        tunnel.to_upstream.bytes = count
-        meter.publish(tunnel)
+        traffic.to_upstream.cells[at.BYTES] = count
+        meter.publish()
         assert metrics.value(BYTES, UP) == published
 
 
-def test_tunnels_of_one_upstream_add_up(metrics):
-    for _ in range(2):
-        tunnel = FakeTunnel()
-        tunnel.to_upstream.bytes = 7
-        TunnelMeter(metrics, "pool", "up:1").publish(tunnel)
-    assert metrics.value(BYTES, UP) == 14
+def test_counts_are_an_upstreams_own(metrics, meter, traffic):
+    assert meter.traffic("pool", "up:1") is traffic
+    other = meter.traffic("pool", "up:2")
+    traffic.to_upstream.cells[at.BYTES], other.to_upstream.cells[at.BYTES] = 7, 8
+    meter.publish()
+    assert [metrics.value(BYTES, ("pool", name, "to_upstream")) for name in ("up:1", "up:2")] == [7, 8]
 
 
-def test_reserved_opcodes_count_as_other(metrics, meter):
-    tunnel = FakeTunnel()
-    tunnel.to_upstream.bytes = 10
-    tunnel.to_upstream.frames[3], tunnel.to_upstream.frames[15] = 2, 3
-    meter.publish(tunnel)
+def test_reserved_opcodes_count_as_other(metrics, meter, traffic):
+    traffic.to_upstream.cells[3], traffic.to_upstream.cells[15] = 2, 3
+    meter.publish()
     assert metrics.value(FRAMES, (*UP, "other")) == 5
 
 
-def test_an_idle_tunnel_touches_nothing(metrics, meter):
-    meter.publish(FakeTunnel())
+def test_an_idle_upstream_touches_nothing(metrics, meter, traffic):
+    meter.publish()
     assert metrics.board.layout.series == []
 
 
-def test_declared_series_are_those_a_meter_counts_into(metrics, meter):
+def test_declared_series_are_those_a_meter_counts_into(metrics, meter, traffic):
     declare_tunnel_series(metrics, "pool", "up:1")
     known = len(metrics.board.layout.series)
-    tunnel = FakeTunnel()
-    for counts in (tunnel.to_upstream, tunnel.to_client):
-        counts.bytes = counts.messages = 1
+    for each in (traffic.to_upstream, traffic.to_client):
+        each.cells[at.BYTES] = 1
         for opcode in (0, 1, 2, 8, 9, 10):
-            counts.frames[opcode] = 1
-    meter.publish(tunnel)
+            each.cells[opcode] = 1
+    meter.publish()
     assert len(metrics.board.layout.series) == known == 2 * (3 + 6)

@@ -68,10 +68,10 @@ async def test_any_frames_in_any_chunks_arrive_as_they_were_sent_and_are_counted
             (rig.tunnel.to_client, down, rig.client),
         ):
             assert way.bytes == len(expected[reader])
-            assert way.frames == [sum(opcode == n for opcode, _, _ in frames) for n in range(16)]
+            assert way.traffic.frames == [sum(opcode == n for opcode, _, _ in frames) for n in range(16)]
             assert way.messages == sum(fin for opcode, _, fin in frames if opcode < 8)
             assert way.close_code is None
-            assert way.injected == [0] * 16
+            assert way.traffic.injected == [0] * 16
 
 
 async def test_a_frame_counts_with_its_header_and_a_message_with_its_last_byte(engine):
@@ -80,7 +80,7 @@ async def test_a_frame_counts_with_its_header_and_a_message_with_its_last_byte(e
         for size, frames, message in ((5, 0, 0), (6, 1, 0), (10, 1, 0), (11, 1, 1)):
             await rig.client.send(sent[way.bytes : size])
             await trio.testing.wait_all_tasks_blocked(0.01)
-            assert (way.bytes, way.frames[TEXT], way.messages) == (size, frames, message)
+            assert (way.bytes, way.traffic.frames[TEXT], way.messages) == (size, frames, message)
 
 
 async def test_early_bytes_of_both_sides_go_first_and_count(engine):
@@ -118,7 +118,7 @@ async def test_many_tiny_frames_in_one_write_pass(engine):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.client.send, sent)
             assert await rig.upstream.take(len(sent)) == sent
-        assert rig.tunnel.to_upstream.frames[TEXT] == rig.tunnel.to_upstream.frames[BINARY] == 20_000
+        assert rig.tunnel.to_upstream.traffic.frames[TEXT] == rig.tunnel.to_upstream.traffic.frames[BINARY] == 20_000
         assert rig.tunnel.to_upstream.messages == 40_000
 
 
@@ -205,5 +205,5 @@ async def test_without_strict_anything_goes(engine):
         for sent in odd:
             await send_in_chunks(rig.client, sent, [3])
             assert await rig.upstream.take(len(sent)) == sent
-        assert rig.tunnel.to_upstream.frames[TEXT] == 3
+        assert rig.tunnel.to_upstream.traffic.frames[TEXT] == 3
         assert rig.tunnel.to_upstream.close_code == 1000

@@ -51,7 +51,7 @@ async def test_a_broken_rule_closes_both_ways_with_1002(engine, breach, side, ch
         assert frames_of(frames, client=side == "upstream") == [(CLOSE, 1002)]
         await rig.ending()
         assert rig.summary() == (side, "tunnel", "protocol")
-        assert rig.tunnel.to_client.injected[CLOSE] == rig.tunnel.to_upstream.injected[CLOSE] == 1
+        assert rig.tunnel.to_client.traffic.injected[CLOSE] == rig.tunnel.to_upstream.traffic.injected[CLOSE] == 1
 
 
 async def test_with_an_extension_reserved_bits_are_its_business(engine):

@@ -75,7 +75,7 @@ async def test_what_follows_a_close_is_dropped(engine):
         await rig.upstream.send_close()
         rig.upstream.fin()
         await rig.ending()
-        assert rig.tunnel.to_upstream.frames[TEXT] == 0
+        assert rig.tunnel.to_upstream.traffic.frames[TEXT] == 0
         assert rig.summary() == ("client", "close", "done")
 
 
@@ -96,10 +96,10 @@ async def test_an_idle_tunnel_gets_its_close_at_once_and_both_sides_see_a_proper
         rig.client.fin()
         await rig.ending()
         assert rig.summary() == ("proxy", "tunnel", "draining")
-        assert rig.tunnel.to_client.injected[CLOSE] == 1
-        assert rig.tunnel.to_upstream.injected == [0] * 16
+        assert rig.tunnel.to_client.traffic.injected[CLOSE] == 1
+        assert rig.tunnel.to_upstream.traffic.injected == [0] * 16
         assert rig.tunnel.sent_code == 1012
-        assert rig.tunnel.to_client.frames[TEXT] == 1
+        assert rig.tunnel.to_client.traffic.frames[TEXT] == 1
 
 
 async def test_a_close_asked_for_before_the_relay_runs_is_the_first_thing_sent(engine):
@@ -133,7 +133,7 @@ async def test_an_injected_close_lands_on_a_boundary(engine, sizes, cut, data):
         assert frames.pop() == (CLOSE, 1001)
         whole = [(BINARY, bytes([i]) * size) for i, size in enumerate(sizes)]
         assert frames == whole[: len(frames)]
-        assert rig.tunnel.to_client.frames[BINARY] == len(sizes)
+        assert rig.tunnel.to_client.traffic.frames[BINARY] == len(sizes)
 
 
 async def test_a_client_that_just_goes_after_our_close_is_told_to_the_upstream(engine):
@@ -144,7 +144,7 @@ async def test_a_client_that_just_goes_after_our_close_is_told_to_the_upstream(e
         rig.upstream.fin()
         await rig.ending()
         assert rig.summary() == ("proxy", "tunnel", "draining")
-        assert rig.tunnel.to_upstream.injected[CLOSE] == 1
+        assert rig.tunnel.to_upstream.traffic.injected[CLOSE] == 1
 
 
 async def test_a_close_during_back_pressure_comes_behind_what_waits(engine):
@@ -190,7 +190,7 @@ async def test_an_upstream_gone_at_a_boundary_is_told_to_the_client(engine, how)
             assert frames_of(await rig.upstream.rest(), client=False) == [(CLOSE, 1001)]
         await rig.ending()
         assert rig.summary() == ("upstream", "tunnel", "closed" if how == "fin" else "reset")
-        assert rig.tunnel.to_client.injected[CLOSE] == 1
+        assert rig.tunnel.to_client.traffic.injected[CLOSE] == 1
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])

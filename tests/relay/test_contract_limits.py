@@ -29,7 +29,7 @@ async def expect_too_big(rig, side, passed=b""):
     await rig.ending()
     assert rig.summary() == ("proxy", "tunnel", "too_large")
     assert rig.tunnel.sent_code == 1009
-    assert rig.tunnel.to_client.injected[CLOSE] == rig.tunnel.to_upstream.injected[CLOSE] == 1
+    assert rig.tunnel.to_client.traffic.injected[CLOSE] == rig.tunnel.to_upstream.traffic.injected[CLOSE] == 1
 
 
 @sides
@@ -57,7 +57,7 @@ async def test_the_fragments_of_a_message_add_up_and_the_one_that_goes_over_does
         await sender.send(whole + part + sender.frame(CONTINUATION, b"x"))
         await expect_too_big(rig, side, whole + part)
         way = rig.tunnel.to_upstream if side == "client" else rig.tunnel.to_client
-        assert (way.messages, way.frames[CONTINUATION], way.message_octets) == (1, 3, LIMIT)
+        assert (way.messages, way.traffic.frames[CONTINUATION], way.traffic.octets) == (1, 3, LIMIT)
 
 
 @sides

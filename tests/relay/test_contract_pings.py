@@ -113,12 +113,12 @@ async def test_both_sides_are_pinged_and_neither_sees_the_others_answer(engine, 
         nursery.start_soon(upstream.read)
         await trio.sleep(99)
         for way in (rig.tunnel.to_client, rig.tunnel.to_upstream):
-            assert 8 <= way.injected[PING] == way.injected[PONG] <= 11
-            round_trips = way.take_round_trips()
-            assert len(round_trips) == way.injected[PING]
+            assert 8 <= way.traffic.injected[PING] == way.traffic.injected[PONG] <= 11
+            round_trips = way.traffic.take_round_trips()
+            assert len(round_trips) == way.traffic.injected[PING]
             assert max(round_trips) < 1
-            assert way.take_round_trips() == ()
-            assert (way.bytes, way.frames) == (0, [0] * 16)
+            assert way.traffic.take_round_trips() == []
+            assert (way.bytes, way.frames) == (0, 0)
         assert client.passed == upstream.passed == b""
 
 
@@ -152,7 +152,7 @@ async def test_only_the_pong_that_answers_is_taken_out(engine, side, chunk, auto
             await take_ping(other)
         assert passed + await other.take(len(before + behind) - 1) == before + behind
         assert back.bytes == len(before + behind)
-        assert (back.frames[PONG], back.frames[TEXT], back.messages) == (4, 1, 2)
+        assert (back.traffic.frames[PONG], back.traffic.frames[TEXT], back.messages) == (4, 1, 2)
 
 
 @sides
@@ -164,7 +164,7 @@ async def test_a_ping_goes_in_at_the_first_boundary_of_a_busy_stream(engine, sid
         assert await pinged.take(500) == data[:500]
         await trio.sleep(15)
         await trio.testing.wait_all_tasks_blocked()
-        assert to_side(rig, side).injected[PING] == 0, "there was no boundary"
+        assert to_side(rig, side).traffic.injected[PING] == 0, "there was no boundary"
         await sender.send(data[500:] + data)
         assert await pinged.take(len(data) - 500) == data[500:]
         await take_ping(pinged)
@@ -234,7 +234,7 @@ def test_pings_are_invisible_in_any_streams_in_any_chunks(engine, up, down, size
             for end, frames, back in zip((upstream, client), sent, ("upstream", "client"), strict=True):
                 assert bytes(end.passed) == b"".join(frames)
                 decoded = decoded_by_wsproto(bytes(end.raw), client=end is client)
-                assert decoded == len(frames) + to_side(rig, back).injected[PING]
+                assert decoded == len(frames) + to_side(rig, back).traffic.injected[PING]
             assert rig.tunnel.to_upstream.bytes == sum(map(len, sent[0]))
             assert rig.tunnel.to_client.bytes == sum(map(len, sent[1]))
             nursery.cancel_scope.cancel()
@@ -288,7 +288,7 @@ async def test_a_side_that_sends_anything_is_not_silent(engine, autojump_clock, 
             await rig.upstream.send(sent)
             await trio.sleep(2)
         assert client.passed == sent * 60
-        assert 10 < rig.tunnel.to_upstream.injected[PING] < 14
+        assert 10 < rig.tunnel.to_upstream.traffic.injected[PING] < 14
 
 
 async def test_own_pings_do_not_keep_an_idle_tunnel_open(engine, autojump_clock, nursery):
@@ -302,7 +302,7 @@ async def test_own_pings_do_not_keep_an_idle_tunnel_open(engine, autojump_clock,
         assert 60 <= trio.current_time() - start <= 62
         assert frames_of(bytes(client.passed), client=True) == [(CLOSE, 1001)]
         assert frames_of(bytes(upstream.passed), client=False) == [(CLOSE, 1001)]
-        assert rig.tunnel.to_client.injected[PONG] >= 10
+        assert rig.tunnel.to_client.traffic.injected[PONG] >= 10
 
 
 async def test_a_closing_tunnel_is_not_pinged_but_late_answers_are_taken_out(engine, autojump_clock):
@@ -348,4 +348,4 @@ async def test_a_ping_during_back_pressure_comes_behind_what_waits(engine, autoj
                 await trio.lowlevel.checkpoint()
         frames = frames_of(received, client=True)
         assert [one for one in frames if one[0] == BINARY] == [(BINARY, bytes(1000))] * 500
-        assert [opcode for opcode, _ in frames].count(PING) == rig.tunnel.to_client.injected[PING] == 1
+        assert [opcode for opcode, _ in frames].count(PING) == rig.tunnel.to_client.traffic.injected[PING] == 1

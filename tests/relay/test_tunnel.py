@@ -41,7 +41,7 @@ async def test_a_close_waits_for_the_first_boundary_inside_a_read(tunnel):
     assert digest(tunnel, way, sent[50:90]) == sent[50:90]
     assert digest(tunnel, way, sent[90:] + sent + sent[:7]) == sent[90:] + frame(CLOSE, close_payload(1012))
     assert digest(tunnel, way, sent[7:]) == b""
-    assert (way.frames[BINARY], way.injected[CLOSE], way.messages) == (3, 1, 3)
+    assert (way.traffic.frames[BINARY], way.traffic.injected[CLOSE], way.messages) == (3, 1, 3)
     assert tunnel.sent_code == 1012
 
 

@@ -49,9 +49,9 @@ def by_scanner(data, *, masked):
         size = max(it.left, 1)  # so that no two frames end in one call
         buffer, at = held + data[at : at + size], at + size
         held = buffer[it.scan(buffer, 0, len(buffer)) :]
-        if it.frames != before:
-            opcode = next(each for each in range(16) if it.frames[each] > before[each])
-            before = list(it.frames)
+        if it.traffic.frames != before:
+            opcode = next(each for each in range(16) if it.traffic.frames[each] > before[each])
+            before = list(it.traffic.frames)
         if opcode is not None and not it.left and not held:
             found.append((opcode, min(at, len(data))))
             opcode = None
@@ -92,7 +92,9 @@ def assert_agreement(data, *, masked):
         assert held < 14
     at_once = FrameScanner(masked=masked, strict=True, extensions=False)
     at_once.scan(data, 0, len(data))
-    for name in ("frames", "messages", "octets", "sizes", "left", "close_code", "breach", "finished"):
+    assert at_once.traffic.cells == it.traffic.cells
+    assert sum(it.traffic.frames) == it.frames
+    for name in ("messages", "left", "close_code", "breach", "finished"):
         assert getattr(at_once, name) == getattr(it, name), name
     return not it.breach
 

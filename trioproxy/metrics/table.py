@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from trioproxy.wire.websocket import MESSAGE_SIZES
+from trioproxy.wire.traffic import MESSAGE_SIZES
 
 
 class Kind(StrEnum):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from trioproxy.errors import Source
+from trioproxy.wire.traffic import BYTES, INJECTED
 from trioproxy.wire.websocket import FrameScanner, Opcode
 
 if TYPE_CHECKING:
     from trioproxy.relay.heartbeat import Heartbeat
+    from trioproxy.wire.traffic import Traffic
 
 Octets: TypeAlias = bytes  # its name inside `Direction`, whose `bytes` is a count
 
@@ -35,13 +37,14 @@ class Direction:
     source: Source
     scanner: FrameScanner
     bytes: int = 0
+    published: int = 0  # of them, those that `traffic` has
     active: float = 0.0
     stalled: float = math.inf
     held: Octets = b""
     owed: Octets = b""
     heartbeat: Heartbeat | None = None
     injected_code: int | None = None
-    injected_close: int = 0
+    injected_close: bool = False
     said_close: bool = False  # the sink was sent a Close frame, the source's or ours, or is owed one
     muted: bool = False
     ended: bool = False
@@ -56,8 +59,13 @@ class Direction:
         return Source.UPSTREAM if self.source is Source.CLIENT else Source.CLIENT
 
     @property
-    def frames(self) -> list[int]:
-        """Frames received by opcode; a list of 16, a copy."""
+    def traffic(self) -> Traffic:
+        """What all tunnels of the upstream counted in this direction, but for the `bytes` not yet published."""
+        return self.scanner.traffic
+
+    @property
+    def frames(self) -> int:
+        """Frames received."""
         return self.scanner.frames
 
     @property
@@ -65,33 +73,16 @@ class Direction:
         """Messages received to their last byte."""
         return self.scanner.messages
 
-    @property
-    def message_sizes(self) -> tuple[int, ...]:
-        """Those messages by size: how many were within each of MESSAGE_SIZES, and above them; `octets` in all."""
-        return self.scanner.sizes
-
-    @property
-    def message_octets(self) -> int:
-        """Payload octets of those messages."""
-        return self.scanner.octets
+    def publish(self) -> None:
+        """Bring the shared count of octets up to date; at every read it would cost more than a look a second."""
+        # Fewer than before: part of a Pong had been counted, which proved to be the answer to a ping of ours.
+        self.traffic.cells[BYTES] += self.bytes - self.published
+        self.published = self.bytes
 
     @property
     def close_code(self) -> int | None:
         """The code of the source's Close frame, 1005 if it carried none; None if there was no Close."""
         return self.scanner.close_code
-
-    @property
-    def injected(self) -> list[int]:
-        """Frames the proxy sent in this direction, by opcode, and the Pongs it took out as answers; 16, a copy."""
-        frames = [0] * 16
-        frames[Opcode.CLOSE] = self.injected_close
-        if self.heartbeat is not None:
-            frames[Opcode.PING], frames[Opcode.PONG] = self.heartbeat.pings, self.heartbeat.pongs
-        return frames
-
-    def take_round_trips(self) -> tuple[float, ...]:
-        """How many seconds the sink took to answer pings of the proxy's own: those since the last call."""
-        return () if self.heartbeat is None else self.heartbeat.take_round_trips()
 
     @property
     def on_boundary(self) -> bool:
@@ -109,6 +100,6 @@ class Direction:
         if self.heartbeat is not None and owed[0] & 15 == Opcode.PING:
             self.heartbeat.sent()
         else:
-            self.injected_close += 1
-            self.muted = True
+            self.injected_close = self.muted = True
+        self.traffic.cells[INJECTED + (owed[0] & 15)] += 1
         return owed

@@ -1,4 +1,4 @@
-"""The proxy's own pings to one side of a tunnel: when one is due, which are open, how long answers took.
+"""The proxy's own pings to one side of a tunnel: when one is due, which are open, how long an answer took.
 
 Where in the stream they go, which Pongs answer them, and what silence means for the tunnel is decided in
 `relay.tunnel`; how precisely a ping is on time depends on its sweep.
@@ -16,25 +16,21 @@ import trio
 
 PAYLOAD: Final = 12  # bytes of randomness: no endpoint's own ping will have the same
 OPEN: Final = 32  # pings remembered of a side that is heard but does not answer each (RFC 6455 §5.5.3: it need not)
-UNREAD: Final = 64  # round trips kept for who reads them, usually once a second
 
 
 @attrs.define(eq=False)
 class Heartbeat:
-    """Pings to one side, every `interval` seconds; `pings` were sent and `pongs` came back as answers.
+    """Pings to one side, every `interval` seconds.
 
     The first is due at a random moment of the first interval, so that tunnels that opened together do not ping
     together. A next one is not sent before the side was heard since the last one.
     """
 
     interval: float
-    pings: int = attrs.field(default=0, init=False)
-    pongs: int = attrs.field(default=0, init=False)
     _due: float = attrs.field(init=False)
     _last: float = attrs.field(default=-math.inf, init=False)  # when the last one was sent
     _next: bytes = attrs.field(default=b"", init=False)  # payload of the one that waits to be sent
     _open: tuple[tuple[bytes, float], ...] = attrs.field(default=(), init=False)  # payload, when it was sent
-    _round_trips: tuple[float, ...] = attrs.field(default=(), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._due = trio.current_time() + self.interval * random.random()  # noqa: S311 -- no secret
@@ -70,19 +66,13 @@ class Heartbeat:
         self._last = trio.current_time()
         self._open = (*self._open[1 - OPEN :], (self._next, self._last))
         self._next = b""
-        self.pings += 1
 
-    def answered(self, payload: bytes) -> None:
-        """An open ping was answered; those before it will not be any more."""
+    def answered(self, payload: bytes) -> float | None:
+        """An open ping was answered, and those before it will not be. Returns the round trip in seconds, if known."""
         payloads = [each for each, _ in self._open]
-        if payload in payloads:
-            at = payloads.index(payload)
-            seconds = trio.current_time() - self._open[at][1]
-            self._open = self._open[at + 1 :]
-            self._round_trips = (*self._round_trips[1 - UNREAD :], seconds)
-            self.pongs += 1
-
-    def take_round_trips(self) -> tuple[float, ...]:
-        """Seconds between ping and answer: those since the last call."""
-        taken, self._round_trips = self._round_trips, ()
-        return taken
+        if payload not in payloads:
+            return None
+        at = payloads.index(payload)
+        seconds = trio.current_time() - self._open[at][1]
+        self._open = self._open[at + 1 :]
+        return seconds

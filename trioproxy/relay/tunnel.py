@@ -18,7 +18,8 @@ from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.relay.bucket import Bucket
 from trioproxy.relay.direction import Direction
 from trioproxy.relay.heartbeat import Heartbeat
-from trioproxy.wire.websocket import TOO_LARGE, TOO_MANY, FrameScanner, close_frame, ping_frame
+from trioproxy.wire.traffic import INJECTED, Traffic, UpstreamTraffic
+from trioproxy.wire.websocket import TOO_LARGE, TOO_MANY, FrameScanner, Opcode, close_frame, ping_frame
 
 if TYPE_CHECKING:
     from trioproxy.config import WebSocketConfig
@@ -48,8 +49,9 @@ class Tunnel:
     """An upgraded client/upstream pair, from the byte behind the handshake heads to its end.
 
     `settings` are those of its route, one object for all of its tunnels; `extensions` says whether the 101 negotiated
-    any; `idle_timeout` and `close_timeout` are seconds. The early bytes are what each side sent right behind its
-    head. The streams stay the caller's, who closes them when `Relay.run` is over; only then.
+    any; `idle_timeout` and `close_timeout` are seconds. `traffic` is where it counts, with the other tunnels of its
+    upstream. The early bytes are what each side sent right behind its head. The streams stay the caller's, who closes
+    them when `Relay.run` is over; only then.
     """
 
     client: trio.abc.HalfCloseableStream
@@ -58,6 +60,7 @@ class Tunnel:
     extensions: bool = attrs.field(kw_only=True)
     idle_timeout: float = attrs.field(kw_only=True)
     close_timeout: float = attrs.field(kw_only=True)
+    traffic: UpstreamTraffic = attrs.field(kw_only=True, factory=UpstreamTraffic)
     early_to_upstream: bytes = attrs.field(kw_only=True, default=b"")
     early_to_client: bytes = attrs.field(kw_only=True, default=b"")
     to_upstream: Direction = attrs.field(init=False)
@@ -74,8 +77,10 @@ class Tunnel:
         settings = self.settings
         rate = settings.max_message_rate
         allowance = Bucket(rate, trio.current_time()) if rate else None
-        self.to_upstream = Direction(Source.CLIENT, self._scanner(masked=True, allowance=allowance))
-        self.to_client = Direction(Source.UPSTREAM, self._scanner(masked=False, allowance=None))
+        to_upstream = self._scanner(self.traffic.to_upstream, masked=True, allowance=allowance)
+        to_client = self._scanner(self.traffic.to_client, masked=False, allowance=None)
+        self.to_upstream = Direction(Source.CLIENT, to_upstream)
+        self.to_client = Direction(Source.UPSTREAM, to_client)
         if settings.ping_interval:
             self.to_upstream.heartbeat = Heartbeat(settings.ping_interval)
             self.to_client.heartbeat = Heartbeat(settings.ping_interval)
@@ -83,16 +88,22 @@ class Tunnel:
             jitter = _AGE_JITTER * random.random()  # noqa: S311 -- no secret
             self._too_old = trio.current_time() + settings.max_age * (1 - jitter)
 
-    def _scanner(self, *, masked: bool, allowance: Bucket | None) -> FrameScanner:
+    def _scanner(self, traffic: Traffic, *, masked: bool, allowance: Bucket | None) -> FrameScanner:
         return FrameScanner(
             masked=masked,
             strict=self.settings.strict,
             extensions=self.extensions,
             limit=self.settings.max_message_bytes,
             allowance=allowance,
+            traffic=traffic,
         )
 
     # For the proxy at large.
+
+    def publish(self) -> None:
+        """Bring the traffic up to date, before they are read and once more behind the end."""
+        self.to_upstream.publish()
+        self.to_client.publish()
 
     def close(self, code: int, reason: Reason, by: Source = Source.PROXY) -> None:
         """Ask for the polite close: the client gets a Close frame with this code at the next frame boundary.
@@ -315,10 +326,14 @@ class Tunnel:
 
     def _answered(self, back: Direction, payload: bytes) -> None:
         """The Pong that came from `back`'s source answers a ping of ours."""
-        heartbeat = self._other(back).heartbeat
-        if heartbeat is not None:
-            heartbeat.answered(payload)
-            back.scanner.awaited = heartbeat.awaited
+        way = self._other(back)
+        if way.heartbeat is None:
+            return
+        seconds = way.heartbeat.answered(payload)
+        back.scanner.awaited = way.heartbeat.awaited
+        if seconds is not None:
+            way.traffic.cells[INJECTED + Opcode.PONG] += 1
+            way.traffic.add_round_trip(seconds)
 
     def _silent(self, way: Direction, back: Direction) -> bool:
         """The sink answered no ping: cut it, and tell the other side."""

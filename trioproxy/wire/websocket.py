@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 
 from trioproxy.wire.handshake import accept_key, check_request, check_response, has_extensions
+from trioproxy.wire.traffic import LONGER, MESSAGE_SIZES, OCTETS, UNFINISHED, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "MESSAGE_SIZES",
     "NO_CODE",
     "TOO_LARGE",
     "TOO_MANY",
@@ -56,13 +56,11 @@ class Opcode(IntEnum):
 _BINARY, _CLOSE, _PONG = 2, 8, 10  # the hot path's: looking up an enum's member costs as much as ten comparisons
 
 
-MESSAGE_SIZES: Final = (MAX_CONTROL, *(1 << bits for bits in range(10, 28, 2)))  # bounds: 125 B, 1 KiB, ... 64 MiB
 _UNLIMITED: Final = 1 << 99  # more than frames can announce
 _LEAST: Final[Mapping[int, int]] = {2: 126, 8: 1 << 16}  # what so many bytes of length may say: less has a shorter form
 _MOST: Final = (1 << 63) - 1  # the top bit of the eight-byte length is 0
 TOO_LARGE: Final = "message too large"  # the breaches that are limits of ours and no rules of RFC 6455
 TOO_MANY: Final = "too many messages"
-_NONE_LONGER: Final = (0,) * len(MESSAGE_SIZES)
 
 
 class Allowance(Protocol):
@@ -105,7 +103,7 @@ _BREACHES: Final = tuple(tuple(_breaches(extensions=e, inside=i) for i in (False
 _WHOLE: Final = (_whole(extensions=False), _whole(extensions=True))
 _NEVER: Final = bytes(256)
 # A message above MAX_CONTROL by the bit length of (its size - 1): 10 for all up to 1 KiB, then two a class.
-_CLASS: Final = bytes(min(max(bits - 9, 0) // 2, len(_NONE_LONGER) - 1) for bits in range(128))
+_CLASS: Final = bytes(min(max(bits - 9, 0) // 2, len(MESSAGE_SIZES) - 1) for bits in range(128))
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -119,10 +117,9 @@ class FrameScanner:
 
     `left` is how many bytes of the current frame's payload are still to come; 0 means that what was passed so far
     ends on a frame boundary. A caller whose read is shorter than that may subtract it by itself and spare the call.
-    `frames` counts by opcode when a header is complete, `messages` and their `octets` of payload when the last byte of
-    a message was read. `close_code` is that of the first Close frame, set when the frame is complete. `breach` says
-    which rule or limit was broken. When `finished`, behind a breach or, in strict mode, a Close frame, nothing more
-    is scanned.
+    `traffic` is told what passes; `messages` and `frames` are this scanner's own. `close_code` is that of the first
+    Close frame, set when the frame is complete. `breach` says which rule or limit was broken. When `finished`, behind
+    a breach or, in strict mode, a Close frame, nothing more is scanned.
 
     While `awaited` has payloads, a Pong is held back until it is complete, and counted only then. One that answers
     with such a payload is not counted and not let pass: the scan ends before it with that payload in `pong`. The
@@ -134,11 +131,11 @@ class FrameScanner:
     extensions: bool = attrs.field(kw_only=True)
     limit: int = attrs.field(kw_only=True, default=0)
     allowance: Allowance | None = attrs.field(kw_only=True, default=None)
+    traffic: Traffic = attrs.field(kw_only=True, factory=Traffic)
     awaited: tuple[bytes, ...] = attrs.field(default=(), init=False)
     pong: bytes = attrs.field(default=b"", init=False)
     left: int = attrs.field(default=0, init=False)
     messages: int = attrs.field(default=0, init=False)
-    octets: int = attrs.field(default=0, init=False)
     close_code: int | None = attrs.field(default=None, init=False)
     breach: str = attrs.field(default="", init=False)
     finished: bool = attrs.field(default=False, init=False)
@@ -146,26 +143,20 @@ class FrameScanner:
     _table: bytes = attrs.field(init=False)  # by a frame's first byte: needs no closer look here and now
     _part: int = attrs.field(default=-1, init=False)  # payload of the current message's earlier frames; -1: of none
     _completes: int = attrs.field(default=-1, init=False)  # size of the message that ends with this frame; -1: none
-    _longer: list[int] | None = attrs.field(default=None, init=False)  # as `sizes`, behind the first; None: all 0
-    _frames: list[int] = attrs.field(factory=lambda: [0, 0, 0], init=False)  # as `frames`, of 16 once it must be
-    _counted: bool = attrs.field(default=False, init=False)  # the incomplete Close being held is in `frames` already
+    _cells: list[int] = attrs.field(init=False)  # the traffic's
+    _others: int = attrs.field(default=0, init=False)  # frames that ended no message
+    _counted: bool = attrs.field(default=False, init=False)  # the incomplete Close being held is counted already
 
     def __attrs_post_init__(self) -> None:
         self.limit = self.limit or _UNLIMITED
+        self._cells = self.traffic.cells
         self._short = min(MAX_CONTROL, self.limit)
         self._table = self._between()
 
     @property
-    def frames(self) -> list[int]:
-        """Frames by opcode; 16, a copy."""
-        return self._frames + [0] * (16 - len(self._frames))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many messages were within each of MESSAGE_SIZES (and not the one before), and above all of them."""
-        if self._longer is None:
-            return (self.messages, *_NONE_LONGER)
-        return (self.messages - sum(self._longer), *self._longer)
+    def frames(self) -> int:
+        """Frames whose header is complete."""
+        return self.messages + self._others
 
     def take_pong(self) -> tuple[bytes, int]:
         """The payload in `pong`, and how many bytes from where the scan ended that frame takes."""
@@ -190,6 +181,8 @@ class FrameScanner:
             return stop
         self.left = 0
         if self._completes >= 0:
+            self._cells[UNFINISHED] -= 1
+            self._others -= 1
             self._complete(self._completes)
             self._completes = -1
         flip, size = (_MASK, 6) if self.masked else (0, 2)
@@ -202,9 +195,9 @@ class FrameScanner:
                 if end == at or self.finished:
                     return end
             else:
-                self._frames[first & 15] += 1
+                self._cells[first & 15] += 1
+                self._cells[OCTETS] += length
                 self.messages += 1
-                self.octets += length
             at = end
         return at
 
@@ -234,20 +227,22 @@ class FrameScanner:
                 return at
             if not first & _FIN:
                 self._part, self._table = size, _NEVER
+                self._unfinished()
             else:
                 if part >= 0:
                     self._part, self._table = -1, self._between()
                 if end > stop:
                     self._completes = size
+                    self._unfinished()
                 else:
                     self._complete(size)
+        elif opcode == _CLOSE and length <= MAX_CONTROL:
+            return self._close(buffer, at, end, stop)
+        elif opcode == _PONG and length <= MAX_CONTROL and self.awaited:
+            return self._pong(buffer, at, end, stop)
         else:
-            self._frames = self.frames  # most tunnels see data frames alone, and have many neighbours
-            if opcode == _CLOSE and length <= MAX_CONTROL:
-                return self._close(buffer, at, end, stop)
-            if opcode == _PONG and length <= MAX_CONTROL and self.awaited:
-                return self._pong(buffer, at, end, stop)
-        self._frames[opcode] += 1
+            self._others += 1
+        self._cells[opcode] += 1
         if end > stop:
             self.left = end - stop
             return stop
@@ -275,20 +270,24 @@ class FrameScanner:
         """The table that holds while no message is under way."""
         return _NEVER if self.allowance is not None else _WHOLE[self.extensions or not self.strict]
 
+    def _unfinished(self) -> None:
+        """Count a data frame that ends no message, or not yet."""
+        self._cells[UNFINISHED] += 1
+        self._others += 1
+
     def _complete(self, size: int) -> None:
         """Count a message of that size."""
         self.messages += 1
-        self.octets += size
+        self._cells[OCTETS] += size
         if size > MAX_CONTROL:
-            if self._longer is None:
-                self._longer = [*_NONE_LONGER]
-            self._longer[_CLASS[(size - 1).bit_length()]] += 1
+            self._cells[LONGER + _CLASS[(size - 1).bit_length()]] += 1
 
     def _close(self, buffer: bytes | bytearray, at: int, end: int, stop: int) -> int:
         """Note the Close frame `buffer[at:end]`; nothing of it passes while it is incomplete."""
         if not self._counted:
             self._counted = True
-            self._frames[Opcode.CLOSE] += 1
+            self._cells[Opcode.CLOSE] += 1
+            self._others += 1
         if end > stop:
             return at
         self._counted = False
@@ -305,7 +304,8 @@ class FrameScanner:
         if payload in self.awaited and bool(buffer[at + 1] & _MASK) == self.masked:
             self.pong = payload
             return at
-        self._frames[Opcode.PONG] += 1
+        self._cells[Opcode.PONG] += 1
+        self._others += 1
         return end
 
 
