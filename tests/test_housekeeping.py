@@ -2,22 +2,78 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
+
 import pytest
 import trio
 from support.frames import BINARY, websocket
 from support.http_client import get
-from support.serving import POOL, make_config, make_context, serving_unix
+from support.serving import POOL, descriptors, make_config, make_context, serving_unix
 from trio.testing import wait_all_tasks_blocked
 
+from trioproxy import housekeeping
 from trioproxy import metrics as m
-from trioproxy.housekeeping import TICK, WORKER, keep_house
+from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house, tune_collector
+from trioproxy.logs import Log
 
 
 async def test_the_lag_of_the_loop_is_taken_once_a_second(autojump_clock, nursery):
     context = make_context(make_config())
     nursery.start_soon(keep_house, context)
     await trio.sleep(10.5 * TICK)
-    assert context.metrics.value(m.EVENT_LOOP_LAG, (WORKER,)) == 10
+    assert context.metrics.value(m.EVENT_LOOP_LAG, ("0",)) == 10
+
+
+async def test_the_heartbeat_goes_on_with_every_tick(autojump_clock, nursery):
+    context = make_context(make_config())
+    nursery.start_soon(keep_house, context)
+    await trio.sleep(3.5 * TICK)
+    assert context.metrics.private_tally(HEARTBEAT).own == 3
+
+
+async def test_what_the_process_uses_is_measured(autojump_clock, nursery, monkeypatch):
+    context = make_context(make_config())
+    context.name = "3"
+    nursery.start_soon(keep_house, context)
+    await trio.sleep(1.5 * TICK)
+    value = context.metrics.value
+    assert value(m.WORKER_CPU, ("3",)) == pytest.approx(time.process_time(), rel=0.5)
+    assert value(m.WORKER_MEMORY, ("3",)) > 10_000_000
+    open_now = len(descriptors())
+    assert abs(value(m.WORKER_DESCRIPTORS, ("3",)) - open_now) <= 2
+    # Before Linux 6.2 the number has to be counted, which is done seldom.
+    unknown = SimpleNamespace(stat=lambda _path: SimpleNamespace(st_size=0), listdir=os.listdir)
+    monkeypatch.setattr(housekeeping, "os", unknown)
+    with ExitStack() as files:
+        for _ in range(3):
+            files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        await trio.sleep(20 * TICK)
+        assert abs(value(m.WORKER_DESCRIPTORS, ("3",)) - open_now - 3) <= 2
+
+
+async def test_dropped_log_lines_are_counted_once(autojump_clock, nursery):
+    log = Log.null()
+    log._sink.dropped = 5
+    context = make_context(make_config(), log)
+    nursery.start_soon(keep_house, context)
+    await trio.sleep(2.5 * TICK)
+    log._sink.dropped = 7
+    context.metrics.samples()  # a scrape
+    assert context.metrics.value(m.LOG_LINES_DROPPED) == 7
+
+
+def test_the_collector_looks_seldom(monkeypatch):
+    before = gc.get_threshold()
+    try:
+        tune_collector()
+        assert gc.get_threshold()[0] > before[0] and gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 async def test_a_loop_that_stood_still_shows_as_lag(mock_clock, nursery):

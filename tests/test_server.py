@@ -262,7 +262,7 @@ async def test_a_bug_in_a_tunnel_is_logged_with_its_traceback():
     try:
         raise Oops("a frame too many")
     except Oops as error:
-        server._report_bug(log, error)
+        server.report_bug(log, error)
     (event,) = log.events
     assert event["event"] == "internal_error" and event["level"] == "error"
     assert "Traceback" in event["exception"] and "a frame too many" in event["exception"]

@@ -80,7 +80,6 @@ async def test_gauges_say_what_is_running_and_how_the_upstreams_are():
     seen = gauges(status_of(up=["other"]))
     assert seen["trioproxy_build_info", (__version__, platform.python_version(), trio.__version__)] == 1
     assert seen["trioproxy_draining", ()] == 0
-    assert seen["trioproxy_log_lines_dropped_total", ()] == 0
     assert seen["trioproxy_upstream_up", ("other", "10.0.0.1:80")] == 1
     assert seen["trioproxy_upstream_up", ("backend", "10.0.0.1:80")] == 0
     assert seen["trioproxy_upstream_weight", ("backend", "10.0.0.1:80")] == 3

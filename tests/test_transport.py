@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 import stat
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -28,6 +28,7 @@ from trioproxy.transport import (
     close_listener,
     dial,
     format_address,
+    more_like,
     parse_address,
     raise_descriptor_limit,
 )
@@ -155,6 +156,33 @@ def test_a_port_in_use_is_named_with_the_reason():
         with pytest.raises(ListenError) as caught:
             bind(address, inherited={})
     assert str(caught.value) == f"cannot listen on {address}: Address already in use"
+
+
+def test_clients_are_spread_over_sockets_that_stand_beside_each_other():
+    with bound("127.0.0.1:0") as (first,):
+        socks = [first, *more_like(first, 2)]
+        assert len({sock.getsockname() for sock in socks}) == 1
+        clients = [socket.create_connection(first.getsockname()) for _ in range(60)]
+        accepted = []
+        for sock in socks:
+            with suppress(BlockingIOError):
+                while True:
+                    accepted.append((sock, sock.accept()[0]))
+        assert len(accepted) == 60 and {sock for sock, _ in accepted} == set(socks)
+        with pytest.raises(ListenError, match="in use"):  # as for anybody else
+            bind(format_address(first), inherited={})
+        for sock in [*clients, *(each for _, each in accepted), *socks]:
+            sock.close()
+
+
+def test_what_cannot_stand_beside_another_leaves_nothing_bound(tmp_path):
+    before = descriptors()
+    with bound("127.0.0.1:0") as (sock,):
+        address, own = format_address(sock), descriptors()
+        with no_descriptors_left(), pytest.raises(ListenError, match=f"cannot listen on {address}: Too many"):
+            more_like(sock, 2)
+        assert descriptors() == own
+    assert descriptors() == before
 
 
 def test_an_address_of_another_machine_is_named_with_the_reason():

@@ -50,6 +50,9 @@ class Context:
     relay: Relay
     max_connections: int  # of this process: `limits.max_connections`, or what its descriptors allow
     clients: Tally = attrs.field(factory=Tally.alone)  # open client connections of all processes
+    open_tunnels: Tally = attrs.field(factory=Tally.alone)  # of all processes
+    worker: int = 0  # which of the worker processes this is
+    name: str = "0"  # of this process: the label `worker` of what is measured of one
     connections: int = 0  # open client connections; those being rejected do not count
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before
     draining: bool = False  # no new work is taken

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trioproxy import metrics as m
 from trioproxy import reloading, streaming, transport
 from trioproxy.admin import make_app, serve_admin
 from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from trioproxy.admin import Control
+    from trioproxy.board import Tally
     from trioproxy.config import Config, ListenerConfig, PoolConfig
     from trioproxy.prober import Prober
     from trioproxy.relay import Relay
@@ -67,16 +70,17 @@ async def serve(
     log = log or Log.null()
     failure: BaseException | None = None
     with ExitStack() as last:
-        bound = _bind_all(config, inherited or {}, last)
+        bound = bind_all(config, inherited or {}, last)
         try:
             async with trio.open_nursery() as services:
-                context = _assemble(config, log, open_relay(services, partial(_report_bug, log)))
+                context = assemble(config, log, open_relay(services, partial(report_bug, log)))
                 for idle in context.idle.values():
                     last.callback(idle.close)
                 listeners = [Listener(context, *listener) for listener in bound.listeners]
                 drains = UpstreamDrains(context, services)
                 proxy = Proxy(context, listeners, drains, services, inherited or {})
-                await _start(services, proxy, bound.admin)
+                proxy.admin_address = await start_admin(services, proxy.control, bound.admin, log)
+                await _start(proxy)
                 yield proxy
                 await proxy.end_connections()
                 services.cancel_scope.cancel()
@@ -89,24 +93,28 @@ async def serve(
         raise failure
 
 
-async def _start(services: trio.Nursery, proxy: Proxy, admin: Sequence[socket.socket]) -> None:
-    """Start what runs beside the connections, and accept when the first probe round is over."""
-    context, log = proxy.context, proxy.context.log
-    pools = list(context.pools.values())
-    for sock in admin:
+async def start_admin(services: trio.Nursery, control: Control, sockets: Sequence[socket.socket], log: Log) -> str:
+    """Serve the admin endpoints on bound sockets, in tasks of `services`; returns their address, "" without any."""
+    first = ""
+    for sock in sockets:
         address = transport.format_address(sock)
         try:
-            app = make_app(proxy.control, address, log=log)
+            app = make_app(control, address, log=log)
         except (OSError, ValueError) as error:
             raise transport.ListenError(f"listener {ADMIN}: cannot use the token: {error}") from error
         await services.start(partial(serve_admin, sock, app, log=log))
-        proxy.admin_address = proxy.admin_address or address
+        first = first or address
         log.info("listening", listener=ADMIN, address=address)
-    proxy.resolver = await services.start(partial(run_resolver, pools, log=log))
-    proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=log))
-    services.start_soon(context.waits.watch)
-    services.start_soon(keep_house, context)
-    await services.start(proxy.hold_connections)
+    return first
+
+
+async def _start(proxy: Proxy) -> None:
+    """Start what runs beside the connections, and accept when the first probe round is over."""
+    context, services = proxy.context, proxy.services
+    pools = list(context.pools.values())
+    proxy.resolver = await services.start(partial(run_resolver, pools, log=context.log))
+    proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
+    await proxy.start()
 
 
 @attrs.define(eq=False)
@@ -133,6 +141,12 @@ class Proxy:
         self.status = Status(self.context, self.listeners)
         self.control = LocalControl(self.context, self.status, self.drains)
         self.context.metrics.add_source(self.status.gauges)
+
+    async def start(self) -> None:
+        """Accept, and do what that needs, in tasks of `services`; the upstreams' health is somebody else's care."""
+        self.services.start_soon(self.context.waits.watch)
+        self.services.start_soon(keep_house, self.context)
+        await self.services.start(self.hold_connections)
 
     async def hold_connections(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Own the connections and the tasks that accept them, until `cut` or cancelled; started when it accepts."""
@@ -174,7 +188,7 @@ class Proxy:
 
     def make_pool(self, config: PoolConfig) -> Pool:
         """A pool with upstreams that are all new."""
-        return Pool(config)
+        return _make_pool(config, self.context.metrics, self.context.worker)
 
     def accept_on(self, listener: Listener) -> None:
         """Accept on one more of `listeners`."""
@@ -224,12 +238,14 @@ class Proxy:
 
 
 @attrs.frozen
-class _Bound:
+class Bound:
+    """The sockets of a configuration."""
+
     listeners: list[tuple[ListenerConfig, socket.socket]]
     admin: list[socket.socket]
 
 
-def _bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]], last: ExitStack) -> _Bound:
+def bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]], last: ExitStack) -> Bound:
     """All listening sockets, or a ListenError that names the listener. `last` closes them, and all inherited ones."""
     for sockets in inherited.values():
         for sock in sockets:
@@ -245,16 +261,17 @@ def _bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]], 
         return sockets
 
     listeners = [(each, sock) for each in config.listeners for sock in bind(each.name, each.address)]
-    return _Bound(listeners, bind(ADMIN, config.admin.address) if config.admin.address else [])
+    return Bound(listeners, bind(ADMIN, config.admin.address) if config.admin.address else [])
 
 
-def _assemble(config: Config, log: Log, relay: Relay) -> Context:
-    metrics = Metrics()
-    pools = {name: Pool(pool) for name, pool in config.pools.items()}
+def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = None, worker: int = 0) -> Context:
+    """What the connections of a proxy share: of this process alone, or of worker number `worker` with its `metrics`."""
+    metrics = metrics or Metrics()
+    metrics.declare(m.SERIES_DROPPED)
     context = Context(
         config=config,
         router=Router(config.routes),
-        pools=pools,
+        pools={name: _make_pool(pool, metrics, worker) for name, pool in config.pools.items()},
         idle={
             name: IdleConnections(pool.keep_alive, pool.keep_alive_connections) for name, pool in config.pools.items()
         },
@@ -262,13 +279,25 @@ def _assemble(config: Config, log: Log, relay: Relay) -> Context:
         log=log,
         relay=relay,
         max_connections=_affordable(config.limits.max_connections, log),
+        clients=metrics.private_tally("clients"),
+        open_tunnels=metrics.private_tally("tunnels"),
+        worker=worker,
+        name=str(worker),
     )
     declare_series(metrics, config)
+    metrics.declare(m.LOG_LINES_DROPPED)
     metrics.add_refresher(context.publish_tunnels)
     return context
 
 
-def _report_bug(log: Log, error: Exception) -> None:
+def _make_pool(config: PoolConfig, metrics: Metrics, worker: int) -> Pool:
+    def leases(upstream: str) -> Tally:
+        return metrics.tally(m.UPSTREAM_ACTIVE, (config.name, upstream))
+
+    return Pool(config, leases, offset=worker)
+
+
+def report_bug(log: Log, error: Exception) -> None:
     """What the relay says of a bug that ended one tunnel."""
     log.error("internal_error", phase=Phase.TUNNEL, exc_info=error)
 

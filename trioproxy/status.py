@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
@@ -19,10 +19,29 @@ from trioproxy.health import UpstreamState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
-    from trioproxy.listening import Listener
     from trioproxy.metrics import Labels, Metric
     from trioproxy.upstreams import Pool, Upstream
+
+
+class Listening(Protocol):
+    """What is told of a listener."""
+
+    @property
+    def config(self) -> ListenerConfig:
+        """Its settings in force."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """As bound."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Its client connections."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -30,7 +49,8 @@ class Status:
     """Reads, and changes nothing; `accepting` is set once the first probe round is over."""
 
     context: Context
-    listeners: Sequence[Listener]
+    listeners: Sequence[Listening]
+    workers: int = 1
     accepting: bool = False
     _started: float = attrs.field(factory=time.monotonic, init=False)
 
@@ -47,7 +67,7 @@ class Status:
         upstreams = [upstream for pool in self.context.pools.values() for upstream in pool.upstreams]
         up = sum(upstream.health.state is UpstreamState.UP for upstream in upstreams)
         return (
-            f"{self._state()}: {self.context.connections} connections, {len(self.context.tunnels)} tunnels, "
+            f"{self._state()}: {self.context.clients.total} connections, {self.context.open_tunnels.total} tunnels, "
             f"{up} of {len(upstreams)} upstreams up"
         )
 
@@ -57,9 +77,9 @@ class Status:
             "version": __version__,
             "state": self._state(),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
-            "workers": self.context.config.server.workers,
-            "connections": self.context.connections,
-            "tunnels": len(self.context.tunnels),
+            "workers": self.workers,
+            "connections": self.context.clients.total,
+            "tunnels": self.context.open_tunnels.total,
             "listeners": [
                 {"name": listener.config.name, "address": listener.address, "active": listener.active}
                 for listener in self.listeners
@@ -71,7 +91,6 @@ class Status:
         """What is computed at a scrape rather than counted."""
         yield m.BUILD_INFO, (__version__, platform.python_version(), trio.__version__), 1
         yield m.DRAINING, (), self._ending
-        yield m.LOG_LINES_DROPPED, (), self.context.log.dropped
         for pool in self.context.pools.values():
             for upstream in pool.upstreams:
                 labels = (pool.name, upstream.address)

@@ -120,7 +120,7 @@ def _bind_tcp(address: Address) -> list[socket.socket]:
     failures: list[OSError] = []
     for family, _, _, _, sockaddr in dict.fromkeys(found):
         try:
-            bound.append(_listen(family, sockaddr))
+            bound.append(_listen(family, sockaddr, (socket.SO_REUSEADDR,)))
         except OSError as error:
             failures.append(error)
     # `localhost` is ::1 too where no IPv6 is: that one may be missing, as long as another is there.
@@ -132,10 +132,11 @@ def _bind_tcp(address: Address) -> list[socket.socket]:
     return bound
 
 
-def _listen(family: int, sockaddr: Any) -> socket.socket:
+def _listen(family: int, sockaddr: Any, options: Sequence[int]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option in options:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
         _keep_alive(sock)
         if family == socket.AF_INET6:
             # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
@@ -183,6 +184,24 @@ def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[
         sock.setblocking(False)
         _keep_alive(sock)
     return list(inherited[name])
+
+
+def more_like(sock: socket.socket, count: int) -> list[socket.socket]:
+    """`count` more listening sockets on the address of one of `bind`'s: the kernel spreads new clients over them all.
+
+    That they may stand beside each other is said of the first one only now (SO_REUSEPORT, socket(7)): bound without,
+    it was sure to be alone on its port. The caller owns the result. Raises ListenError.
+    """
+    made: list[socket.socket] = []
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(count):
+            made.append(_listen(sock.family, sock.getsockname(), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)))  # noqa: PERF401 - what was made is closed
+    except OSError as error:
+        for each in made:
+            each.close()
+        raise ListenError(f"cannot listen on {format_address(sock)}: {error.strerror or error}") from error
+    return made
 
 
 def close_listener(sock: socket.socket, text: str) -> None:

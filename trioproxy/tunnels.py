@@ -54,6 +54,7 @@ def has_way(context: Context, opened: Upgraded) -> bool:
 def _record_start(context: Context, opened: Upgraded) -> None:
     record = opened.record
     context.tunnels[record.id] = opened
+    context.open_tunnels.claim()
     context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
     context.metrics.inc(m.TUNNELS, (record.route, record.pool, record.upstream))
     context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream))
@@ -64,6 +65,7 @@ def _record_end(context: Context, opened: Upgraded) -> None:
     record, tunnel = opened.record, opened.tunnel
     tunnel.publish()
     del context.tunnels[record.id]
+    context.open_tunnels.release()
     context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream), -1)
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
     if record.ending is not None:

@@ -164,7 +164,8 @@ def test_what_a_dead_worker_counted_stays_and_what_it_held_goes(memory):
 
 
 def test_a_full_board_drops_series_counts_them_and_goes_on():
-    metrics = Metrics(Board(Layout(columns=OVERFLOW_CELLS + 1)))
+    metrics = Metrics(Board(Layout(columns=OVERFLOW_CELLS + 2)))
+    metrics.declare(SERIES_DROPPED)
     metrics.inc(CONNECTIONS, PUBLIC)
     for _ in range(3):
         metrics.inc(CONNECTIONS, ("second",))
@@ -173,7 +174,7 @@ def test_a_full_board_drops_series_counts_them_and_goes_on():
     assert metrics.value(CONNECTIONS, PUBLIC) == 1
     assert metrics.value(CONNECTIONS, ("second",)) == 0
     assert metrics.value(CONNECT_DURATION, ("p",)) == 0
-    assert sample(metrics, SERIES_DROPPED).value == 3
+    assert sample(metrics, SERIES_DROPPED).cells == (3,)
     assert {s.metric for s in metrics.samples()} == {CONNECTIONS, SERIES_DROPPED}
 
 

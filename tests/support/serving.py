@@ -33,7 +33,7 @@ from trioproxy.config import (
 )
 from trioproxy.logs import Log
 from trioproxy.relay.streams import StreamsRelay
-from trioproxy.server import _assemble, serve
+from trioproxy.server import assemble, serve
 from trioproxy.transport import as_stream
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def make_config(
 
 def make_context(config: Config, log: Log | None = None) -> Context:
     """What the connections of a proxy share, without the proxy around it."""
-    return _assemble(config, log or Log.null(), StreamsRelay())
+    return assemble(config, log or Log.null(), StreamsRelay())
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ class Metrics:
         self._cells = self.board.rows[row].cells
         self._columns: dict[tuple[Metric, Labels], int] = {}
         self._metrics = {metric.name: metric for metric in ALL_METRICS}
-        self._sources: list[Source] = [lambda: ((SERIES_DROPPED, (), self.board.layout.refused),)]
+        self._sources: list[Source] = []
         self.news = 0  # how often something changed that no scrape may miss: an answer older than that is not kept
         self._refreshers: list[Callable[[], None]] = []
         self._exposition = Exposition(self)
@@ -82,6 +82,8 @@ class Metrics:
         if len(labels) != len(metric.labels):
             raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
         column = self._columns[metric, labels] = self.board.layout.intern(metric.name, labels, metric.width)
+        if not column:
+            self.inc(SERIES_DROPPED)
         return column
 
     def inc(self, metric: Metric, labels: Labels = (), n: int = 1) -> None:
@@ -112,6 +114,11 @@ class Metrics:
     def tally(self, metric: Metric, labels: Labels = ()) -> Tally:
         """A gauge as a number that can be claimed up to a limit, whichever processes count it."""
         column = self.declare(metric, labels)
+        return Tally.of(self.board, self._row, column) if column else Tally.alone()
+
+    def private_tally(self, name: str) -> Tally:
+        """A number of the program's own, no metric, over all processes."""
+        column = self.board.layout.intern(name, ())
         return Tally.of(self.board, self._row, column) if column else Tally.alone()
 
     def value(self, metric: Metric, labels: Labels = ()) -> float:

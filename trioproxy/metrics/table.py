@@ -46,9 +46,9 @@ class Metric:
     unit: str = "s"
 
     @classmethod
-    def counter(cls, name: str, text: str, labels: tuple[str, ...] = ()) -> Metric:
-        """A number of events; the name ends in `_total`."""
-        return cls(name, Kind.COUNTER, text, labels)
+    def counter(cls, name: str, text: str, labels: tuple[str, ...] = (), *, scale: int = 1) -> Metric:
+        """A number of events, or an amount kept to 1/`scale`; the name ends in `_total`."""
+        return cls(name, Kind.COUNTER, text, labels, scale)
 
     @classmethod
     def gauge(cls, name: str, text: str, labels: tuple[str, ...] = (), *, scale: int = 1) -> Metric:
@@ -252,10 +252,27 @@ RETRIES: Final = Metric.counter(
 )
 EVENT_LOOP_LAG: Final = Metric.histogram(
     "trioproxy_event_loop_lag_seconds",
-    "How much later than due the event loop ran a timer, sampled about once a second: what every connection waits for.",
+    "How much later than due the event loop ran a timer, sampled about once a second: what every connection waits for. "
+    "With several workers `supervisor` is the process beside them, which has no connections.",
     ("worker",),
     _LAG_SECONDS,
 )
+WORKER_RESTARTS: Final = Metric.counter(
+    "trioproxy_worker_restarts_total",
+    "Worker processes started anew: `killed` by a signal, `exited` by itself, `stalled` (its loop stood still, so it "
+    "was killed), `start` (it was not ready in time).",
+    ("reason",),
+)
+WORKER_CPU: Final = Metric.counter(
+    "trioproxy_worker_cpu_seconds_total",
+    "CPU time of the process, user and system. `supervisor` is the process beside several workers.",
+    ("worker",),
+    scale=1_000_000,
+)
+WORKER_MEMORY: Final = Metric.gauge(
+    "trioproxy_worker_resident_memory_bytes", "Resident memory of the process.", ("worker",)
+)
+WORKER_DESCRIPTORS: Final = Metric.gauge("trioproxy_worker_open_fds", "Open descriptors of the process.", ("worker",))
 LOG_LINES_DROPPED: Final = Metric.counter(
     "trioproxy_log_lines_dropped_total",
     "Log lines lost because their reader stalled, the disk was full or the file could not be written.",
@@ -297,6 +314,10 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     CONNECT_DURATION,
     RETRIES,
     EVENT_LOOP_LAG,
+    WORKER_RESTARTS,
+    WORKER_CPU,
+    WORKER_MEMORY,
+    WORKER_DESCRIPTORS,
     LOG_LINES_DROPPED,
     SERIES_DROPPED,
     DRAINING,
