@@ -222,7 +222,7 @@ async def test_a_client_gone_inside_the_answer_closes_the_upstream():
 async def test_a_client_gone_when_an_interim_answer_comes_is_told_no_more():
     async def upstream(http):
         await http.head()
-        client.stream.socket.close()
+        client.stream.close()
         await http.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         await http.rest()
 

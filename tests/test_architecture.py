@@ -17,6 +17,7 @@ MOST_LINES = 400
 # From the bottom to the top; a module imports from lower ranks only, or from its own package or family.
 RANKS = (
     {"_version", "errors"},  # errors: below wire, whose parsers raise them
+    {"sockets"},  # beside the pure ones: a stream, and nothing but Trio below it
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
     | {"shared_board"}  # board's other half: what is not pure about several processes
@@ -56,7 +57,7 @@ IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
-    "socket": {"transport", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"},
+    "socket": {"transport", "sockets", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"},
     "mmap": {"board", "shared_board"},
     "signal": {"lifecycle"},
     "trio_websocket": {"probes", "demo"},

@@ -157,11 +157,11 @@ async def pairs():
     yield made
     for ends in made:
         for end in ends:
-            end.socket.close()
+            end.close()
 
 
-def closed(stream: trio.SocketStream) -> bool:
-    return stream.socket.fileno() < 0
+def closed(stream):
+    return stream.fileno() < 0
 
 
 async def test_the_youngest_is_taken_first_and_each_once(upstream, pairs):
@@ -177,7 +177,7 @@ async def test_one_that_ended_or_spoke_is_closed_and_the_next_one_taken(upstream
     idle = IdleConnections(seconds=4, most=32)
     for ours, _ in pairs:
         idle.put(upstream, ours)
-    pairs[2][1].socket.close()
+    pairs[2][1].close()
     await pairs[1][1].send_all(b"HTTP/1.1 200 OK\r\n\r\n")
     assert idle.take(upstream, repeatable=True) is pairs[0][0]
     assert closed(pairs[1][0]) and closed(pairs[2][0])
@@ -208,7 +208,7 @@ async def test_the_sweep_closes_what_ended_and_keeps_the_rest(upstream, pairs):
     idle = IdleConnections(seconds=4, most=32)
     for ours, _ in pairs:
         idle.put(upstream, ours)
-    pairs[0][1].socket.close()
+    pairs[0][1].close()
     idle.sweep()
     assert [closed(ours) for ours, _ in pairs] == [True, False, False]
     idle.close()

@@ -35,7 +35,7 @@ async def test_an_answer_is_readable_though_the_question_was_not_read():
         assert await near.receive_some() == b"answer"
         assert await near.receive_some() == b""
         await near.aclose()
-    assert far.socket.fileno() < 0
+    assert far.fileno() < 0
 
 
 async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_clock):
@@ -66,7 +66,7 @@ async def test_a_gentle_close_of_what_is_broken_or_closed_just_closes():
     abort(near)
     await near.aclose()
     await close_gently(far)
-    assert far.socket.fileno() < 0
+    assert far.fileno() < 0
     await close_gently(far)
 
 
@@ -74,7 +74,7 @@ async def test_a_cancelled_gentle_close_still_closes():
     near, far = await stream_pair()
     with trio.move_on_after(0) as scope:
         await close_gently(far)
-    assert scope.cancelled_caught and far.socket.fileno() < 0
+    assert scope.cancelled_caught and far.fileno() < 0
     await near.aclose()
 
 

@@ -507,8 +507,8 @@ async def test_a_connection_to_itself_is_none():
 async def test_a_dialled_connection_does_not_delay_small_writes_and_is_kept_alive():
     with listening() as sock:
         async with await dial([(V4, sock.getsockname())], 3) as stream:
-            assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert not os.get_inheritable(stream.socket.fileno())
 
 

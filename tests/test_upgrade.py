@@ -522,7 +522,7 @@ async def test_one_that_went_down_while_it_was_dialled_is_not_waited_for(autojum
 async def test_a_client_gone_before_its_101_leaves_nothing():
     async def upstream(http):
         head = await http.head()
-        client.stream.socket.close()
+        client.stream.close()
         await http.send(upgrade_answer(head))
         await http.rest()
 

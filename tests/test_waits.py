@@ -89,7 +89,7 @@ async def test_one_whose_reader_was_busy_when_its_time_was_over_is_ended_a_secon
 
 
 async def test_only_what_its_end_makes_of_reading_is_taken_for_its_end(waits, pair):
-    pair[0].socket.close()
+    pair[0].close()
     with pytest.raises(trio.ClosedResourceError):
         await wait_for_bytes(Wait(pair[0], waits), 60)
     with Wait(pair[1], waits).until(trio.current_time() + 60) as wait:

@@ -19,6 +19,7 @@ from trioproxy.transport import dial
 if TYPE_CHECKING:
     from trioproxy.context import Context
     from trioproxy.record import Record
+    from trioproxy.sockets import Socket
     from trioproxy.upstreams import Lease, Pool, Upstream
 
 # An idle connection younger than this is safe for a request that could not be repeated: no server closes its own so
@@ -31,7 +32,7 @@ class UpstreamConnection:
     """A leased connection. Whoever got it ends it with `close` or `keep`, in a finally; both release the lease."""
 
     lease: Lease
-    stream: trio.SocketStream
+    stream: Socket
     reused: bool
     _ended: bool = attrs.field(default=False, init=False)
 
@@ -47,7 +48,7 @@ class UpstreamConnection:
         """Close at once, without waiting for anything, and give the lease back; does nothing behind `keep`."""
         if not self._ended:
             self._end()
-            self.stream.socket.close()
+            self.stream.close()
 
     def cut(self) -> None:
         """Close with a reset, whoever holds it: that one finds it closed. Does nothing behind `close` and `keep`."""
@@ -76,9 +77,9 @@ class IdleConnections:
 
     seconds: float  # how long one may be idle
     most: int  # to one upstream
-    _idle: dict[Upstream, list[tuple[float, trio.SocketStream]]] = attrs.field(factory=dict, init=False)
+    _idle: dict[Upstream, list[tuple[float, Socket]]] = attrs.field(factory=dict, init=False)
 
-    def take(self, upstream: Upstream, *, repeatable: bool) -> trio.SocketStream | None:
+    def take(self, upstream: Upstream, *, repeatable: bool) -> Socket | None:
         """One that neither expired nor ended meanwhile; for what cannot be repeated only one that was used just now."""
         idle = self._idle.get(upstream)
         if not idle:
@@ -88,14 +89,14 @@ class IdleConnections:
             stream = idle.pop()[1]
             if is_quiet(stream):
                 return stream
-            stream.socket.close()
+            stream.close()
         return None
 
-    def put(self, upstream: Upstream, stream: trio.SocketStream) -> None:
+    def put(self, upstream: Upstream, stream: Socket) -> None:
         """Keep a connection whose last exchange is over; closes it where there are enough."""
         idle = self._idle.setdefault(upstream, [])
         if self.seconds <= 0 or len(idle) >= self.most or upstream.gone:
-            stream.socket.close()
+            stream.close()
             return
         idle.append((trio.current_time(), stream))
 
@@ -107,7 +108,7 @@ class IdleConnections:
                 unwanted = upstream.gone or upstream.state is not UpstreamState.UP
                 if entry[0] <= oldest or unwanted or not is_quiet(entry[1]):
                     idle.remove(entry)
-                    entry[1].socket.close()
+                    entry[1].close()
             if not idle:
                 del self._idle[upstream]
 
@@ -115,7 +116,7 @@ class IdleConnections:
         """Close all."""
         for idle in self._idle.values():
             for _, stream in idle:
-                stream.socket.close()
+                stream.close()
         self._idle.clear()
 
     def __len__(self) -> int:
@@ -186,7 +187,7 @@ class Attempts:
         self.record.attempts = len(self._tried)
         return lease
 
-    async def _dial(self, upstream: Upstream) -> trio.SocketStream:
+    async def _dial(self, upstream: Upstream) -> Socket:
         started = trio.current_time()
         try:
             stream = await dial(upstream.addresses, self.connect_timeout)
@@ -194,7 +195,7 @@ class Attempts:
             self._count_failure(upstream, failure.reason)
             raise
         if trio.current_time() >= upstream.cut_at:
-            stream.socket.close()
+            stream.close()
             detail = f"{upstream.address}: drained while it was connected to"
             raise ProxyError(Source.PROXY, Phase.CONNECT, Reason.DRAINING, 503, detail, retryable=True)
         self.record.connect_s = trio.current_time() - started

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
+    from trioproxy.sockets import Socket
 
 # Clients above the limit whose 503 is on its way; past that many at a time they are just closed.
 MOST_REJECTIONS: Final = 100
@@ -114,7 +115,7 @@ class Listener:
         self.active -= 1
         self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
 
-    async def _reject(self, stream: trio.SocketStream) -> None:
+    async def _reject(self, stream: Socket) -> None:
         try:
             with trio.move_on_after(ANSWER_SECONDS), contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(own_answer(503, head_only=False, close=True))

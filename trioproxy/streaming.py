@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.sockets import Socket
 
 # How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
 # to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
@@ -27,10 +28,10 @@ _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
 def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
     """What has come already, None where nothing has or the stream is no socket; as `receive` otherwise."""
-    if not isinstance(stream, trio.SocketStream) or stream.socket.fileno() < 0:
+    if not isinstance(stream, Socket) or stream.fileno() < 0:
         return None
     try:
-        return os.read(stream.socket.fileno(), most)
+        return os.read(stream.fileno(), most)
     except BlockingIOError:
         return None
     except OSError as error:
@@ -39,11 +40,9 @@ def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
 
 async def receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
     """Wait for bytes and return up to `most` of them; nothing at the peer's FIN. Raises what `BROKEN` names."""
-    if not isinstance(stream, trio.SocketStream):
+    if not isinstance(stream, Socket):
         return bytes(await stream.receive_some(most))
-    descriptor = stream.socket.fileno()
-    if descriptor < 0:
-        raise trio.ClosedResourceError("this stream was closed")
+    descriptor = stream.open_fileno()
     while True:
         # Trio would try to read first. Here the peer has always just been asked, so nothing is there yet.
         await trio.lowlevel.wait_readable(descriptor)
@@ -68,7 +67,7 @@ async def send(stream: trio.abc.SendStream, data: bytes, patience: float) -> Non
 
 
 def _send_at_once(stream: trio.abc.SendStream, data: bytes) -> int:
-    descriptor = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
+    descriptor = stream.fileno() if isinstance(stream, Socket) else -1
     if descriptor < 0:
         return 0  # what is wrong with it, send_all knows to say
     try:
@@ -86,9 +85,9 @@ def broken(error: Exception, source: Source, phase: Phase, *, retryable: bool = 
     return ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable)
 
 
-def is_quiet(stream: trio.SocketStream) -> bool:
+def is_quiet(stream: Socket) -> bool:
     """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
-    descriptor = stream.socket.fileno()
+    descriptor = stream.fileno()
     if descriptor < 0:
         return False
     # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
@@ -121,14 +120,14 @@ async def close_at_once(stream: trio.abc.AsyncResource) -> None:
 
     Trio's own way opens two cancel scopes and yields twice, which is a tenth of what a handshake costs.
     """
-    if isinstance(stream, trio.SocketStream):
-        stream.socket.close()
+    if isinstance(stream, Socket):
+        stream.close()
     else:
         await trio.aclose_forcefully(stream)
 
 
 def abort(stream: trio.abc.Stream) -> None:
     """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
-    if isinstance(stream, trio.SocketStream):
-        with contextlib.suppress(OSError, trio.ClosedResourceError):
+    if isinstance(stream, Socket):
+        with contextlib.suppress(OSError):
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)

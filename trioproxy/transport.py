@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ _ACCEPT_NEXT: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
+NOTSENT_BYTES: Final = 16 * 1024  # as Trio has it
 ACCEPT_PAUSE: Final = 0.1  # seconds between attempts while descriptors are short
 ACCEPT_BATCH: Final = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
 
@@ -137,7 +139,7 @@ def _listen(family: int, sockaddr: Any, options: Sequence[int]) -> socket.socket
     try:
         for option in options:
             sock.setsockopt(socket.SOL_SOCKET, option, 1)
-        _keep_alive(sock)
+        _set_options(sock)
         if family == socket.AF_INET6:
             # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -182,7 +184,7 @@ def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ListenError(f"cannot listen on fd:{name}: not a listening stream socket")
         sock.setblocking(False)
-        _keep_alive(sock)
+        _set_options(sock)
     return list(inherited[name])
 
 
@@ -261,12 +263,13 @@ def _accept_batch(
     return True
 
 
-def as_stream(sock: socket.socket) -> trio.SocketStream:
-    """A stream over a connected socket, which it owns; small writes are not delayed."""
-    return trio.SocketStream(trio.socket.from_stdlib_socket(sock))  # makes it non-blocking, sets TCP_NODELAY
+def as_stream(sock: socket.socket) -> Socket:
+    """A stream over an accepted socket, which it owns and makes non-blocking."""
+    sock.setblocking(False)
+    return Socket(sock)
 
 
-async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.SocketStream:  # noqa: ASYNC109
+async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> Socket:  # noqa: ASYNC109
     """Connect to the first of `addresses` ((family, sockaddr), resolved) that answers, all within `timeout` seconds.
 
     Each address gets its share of the time that is left, so a silent first one leaves time for the next. Raises
@@ -277,7 +280,7 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> trio.Soc
     for index, (family, sockaddr) in enumerate(addresses):
         share = (deadline - trio.current_time()) / (len(addresses) - index)
         try:
-            return as_stream(await _connect(family, sockaddr, share))
+            return Socket(await _connect(family, sockaddr, share))
         except trio.TooSlowError:
             where = _format_sockaddr(family, sockaddr)
             failure = _connect_error(Reason.TIMEOUT, f"{where}: no answer in {share:.3g} s")
@@ -305,17 +308,21 @@ async def _connect(family: int, sockaddr: Any, patience: float) -> socket.socket
             code = errno.ECONNREFUSED
         if code:
             raise OSError(code, os.strerror(code))
-        _keep_alive(sock)
+        _set_options(sock)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _keep_alive(sock: socket.socket) -> None:
-    """Have the kernel find out about peers that are gone (tcp(7)); what a listener accepts inherits it."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+def _set_options(sock: socket.socket) -> None:
+    """What each connection needs (tcp(7)); what a listener accepts inherits it, which is cheaper."""
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # the kernel finds out about peers that are gone
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small writes are not delayed
+    # Room is told of when little is unsent, so that what a slow peer has not read does not pile up in the kernel.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
 
 
 def _is_self_connected(sock: socket.socket, sockaddr: Any) -> bool:

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trioproxy.errors import ProxyError
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +50,7 @@ class Wait:
         """End the wait under way now."""
         self.over = True
         self.end_by(trio.current_time() + RETRY_SECONDS)
-        if isinstance(self.stream, trio.SocketStream) and self.stream.socket.fileno() >= 0:
+        if isinstance(self.stream, Socket) and self.stream.fileno() >= 0:
             trio.lowlevel.notify_closing(self.stream.socket)
 
     def __enter__(self) -> Self:

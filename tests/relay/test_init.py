@@ -5,6 +5,7 @@ import sys
 import trio
 import trio.testing
 from support.frames import MASK, TEXT, frame
+from support.tunnels import as_socket
 
 from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Reason
@@ -28,7 +29,7 @@ async def relay_a_frame(relay, client, upstream, near_client, near_upstream):
 
 
 def socket_streams():
-    return [trio.SocketStream(sock) for sock in trio.socket.socketpair()]
+    return [as_socket(sock) for sock in trio.socket.socketpair()]
 
 
 async def test_the_pump_serves_sockets_and_the_portable_engine_all_else(nursery):

@@ -38,6 +38,7 @@ from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.relay import open_relay
 from trioproxy.routing import Router
+from trioproxy.sockets import Socket
 from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ GUARD_SECONDS = 20_000.0  # on the mock clock what hangs fails at once
 REFUSED = "unix:/nowhere/at/all"  # an upstream that refuses connections
 
 
-def socket_pair(*, tcp: bool = False) -> tuple[trio.SocketStream, trio.SocketStream]:
+def socket_pair(*, tcp: bool = False) -> tuple[Socket, Socket]:
     """Two connected ends."""
     if tcp:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -63,7 +64,7 @@ def socket_pair(*, tcp: bool = False) -> tuple[trio.SocketStream, trio.SocketStr
         ends = list(socket.socketpair())
     for end in ends:
         end.setblocking(False)
-    first, second = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in ends)
+    first, second = (Socket(end) for end in ends)
     return first, second
 
 
@@ -91,14 +92,14 @@ class Peer:
                     break
                 connection.setblocking(False)
                 self.accepted += 1
-                nursery.start_soon(self._talk, trio.SocketStream(trio.socket.from_stdlib_socket(connection)), script)
+                nursery.start_soon(self._talk, Socket(connection), script)
 
-    async def _talk(self, stream: trio.SocketStream, script: Script) -> None:
+    async def _talk(self, stream: Socket, script: Script) -> None:
         """One that the proxy leaves in the middle is no failure of the test."""
         async with stream:
             with suppress(ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await script(HttpConnection(stream))
-            stream.socket.close()  # at once, also where cancelled
+            stream.close()  # at once, also where cancelled
 
 
 def listen(folder: str, number: int, *, tcp: bool) -> Peer:
@@ -153,7 +154,7 @@ class Harness:
     peers: list[Peer]
     _nursery: trio.Nursery
     _tcp: bool
-    _clients: list[trio.SocketStream] = attrs.field(factory=list)
+    _clients: list[Socket] = attrs.field(factory=list)
 
     def connect(self, *, trusted: bool = False, address: str = CLIENT) -> HttpConnection:
         """A client's connection, being served."""
@@ -225,7 +226,7 @@ class Harness:
     def end(self) -> None:
         self.cut()
         for client in self._clients:
-            client.socket.close()
+            client.close()
 
     def check_nothing_left(self) -> None:
         context = self.context

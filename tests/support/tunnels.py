@@ -20,6 +20,8 @@ from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import Pump
 from trioproxy.relay.streams import StreamsRelay
+from trioproxy.sockets import Socket
+from trioproxy.transport import NOTSENT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,7 +98,7 @@ class Rig:
         finally:
             self.ended_at = trio.current_time()
             for stream in (self.tunnel.client, self.tunnel.upstream):
-                stream.socket.close()
+                stream.close()
             self.over.set()
 
     def summary(self) -> tuple[str, str, str]:
@@ -118,8 +120,14 @@ async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
         await near.connect(listener.getsockname())
         far, _ = await listener.accept()
     for sock in (near, far):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the proxy's are
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_BYTES)
     return near, far
+
+
+def as_socket(sock: trio.socket.SocketType) -> Socket:
+    """The same connection as the proxy would have it; `sock` is done with."""
+    return Socket(socket.socket(fileno=sock.detach()))
 
 
 async def unix_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
@@ -139,7 +147,7 @@ async def engine_running(engine: str) -> AsyncIterator[Any]:
 
         return spy
 
-    stream = trio.SocketStream
+    stream = Socket
     with (
         mock.patch.object(stream, "send_all", counted(stream.send_all)),
         mock.patch.object(stream, "receive_some", counted(stream.receive_some)),
@@ -175,7 +183,7 @@ async def tunnel_between(
     names = {field.name for field in attrs.fields(WebSocketConfig)} & settings.keys()
     websocket = WebSocketConfig(**{name: settings.pop(name) for name in names})
     values = {"settings": websocket, "extensions": False, "idle_timeout": 3600.0, "close_timeout": 5.0, **settings}
-    tunnel = Tunnel(trio.SocketStream(near_client), trio.SocketStream(near_upstream), **values)
+    tunnel = Tunnel(as_socket(near_client), as_socket(near_upstream), **values)
     before(tunnel)
     rig = Rig(relay, tunnel, Peer(client, MASK), Peer(upstream, None), trio.CancelScope())
     with client, upstream:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from trioproxy.logs import Log
+    from trioproxy.sockets import Socket
 
 MAX_CONNECTIONS: Final = 100  # a browser, some scrapers, scripts: more is somebody holding descriptors
 SEND_SECONDS: Final = 30.0  # for one piece of an answer; who takes longer does not read
@@ -55,16 +56,16 @@ async def serve_admin(
 
 @attrs.define(eq=False)
 class _Connection:
-    """A SocketStream as far as hypercorn uses it, and the requests that are being answered on it."""
+    """A Socket as far as hypercorn uses it, and the requests that are being answered on it."""
 
-    inner: trio.SocketStream
+    inner: Socket
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _answering: int = attrs.field(default=0, init=False)
     _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @property
-    def socket(self) -> trio.socket.SocketType:
+    def socket(self) -> socket.socket:
         return self.inner.socket
 
     async def send_all(self, data: bytes) -> None:
@@ -98,7 +99,7 @@ class _Connection:
 
     def close(self) -> None:
         """Also wakes who waits to read or write, with ClosedResourceError."""
-        self.inner.socket.close()
+        self.inner.close()
 
     def counting(self, app: ASGIApp) -> ASGIApp:
         """The application as this connection's: it knows when a request is being answered."""

@@ -11,14 +11,16 @@ import traceback
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-import trio
 
 from trioproxy.relay.direction import Direction
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.relay.tunnel import Tunnel
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    import trio
 
     from trioproxy.errors import Ending
 
@@ -54,7 +56,7 @@ class _ByStream:
 
     def run(self, tunnel: Tunnel) -> Coroutine[Any, Any, Ending]:
         # Not async: a frame more would lie under every tunnel as long as it is open.
-        sockets = isinstance(tunnel.client, trio.SocketStream) and isinstance(tunnel.upstream, trio.SocketStream)
+        sockets = isinstance(tunnel.client, Socket) and isinstance(tunnel.upstream, Socket)
         return (self.fast if sockets else self.portable).run(tunnel)
 
 

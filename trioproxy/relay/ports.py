@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy.relay.streams import NO_LINGER
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction
@@ -27,7 +28,7 @@ class Port:
     read that the socket did not take, and what of ours comes behind it.
     """
 
-    stream: trio.SocketStream
+    stream: Socket
     fd: int  # read and written by itself: a socket object for each would be a tenth of an idle tunnel's memory
     source: Direction
     sink: Direction
@@ -76,9 +77,6 @@ class Link:
 
 
 def _borrow(stream: object, source: Direction, sink: Direction) -> Port:
-    if not isinstance(stream, trio.SocketStream):
+    if not isinstance(stream, Socket):
         raise TypeError(f"the pump carries sockets only, not {stream!r}")
-    descriptor = stream.socket.fileno()
-    if descriptor < 0:
-        raise trio.ClosedResourceError("the stream was closed before its tunnel ran")
-    return Port(stream, descriptor, source, sink)
+    return Port(stream, stream.open_fileno(), source, sink)

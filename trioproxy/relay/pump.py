@@ -19,6 +19,7 @@ import trio
 from trioproxy.errors import Ending, Reason
 from trioproxy.relay.ports import Link, Port
 from trioproxy.relay.tunnel import SWEEP, Tunnel
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ LOOK: Final = 0  # in place of epoll's events: something was decided about the t
 
 
 class Pump:
-    """Carries tunnels whose two streams are `trio.SocketStream`s, while `serve` runs.
+    """Carries tunnels whose two streams are `Socket`s, while `serve` runs.
 
     `report` is called with an exception that is a bug, while it is being handled; only the tunnel it concerns ends.
     `turns` counts events served and `control_calls` calls of epoll_ctl: in a steady state the second stands still.
@@ -84,8 +85,8 @@ class Pump:
 
     def look(self, tunnel: Tunnel) -> None:
         """Something was decided about the tunnel: do what follows from it."""
-        if isinstance(tunnel.client, trio.SocketStream):
-            self._turns(((tunnel.client.socket.fileno(), LOOK),), ALLOWANCE)
+        if isinstance(tunnel.client, Socket):
+            self._turns(((tunnel.client.fileno(), LOOK),), ALLOWANCE)
 
     @property
     def registered(self) -> int:

@@ -16,6 +16,7 @@ import trio
 
 from trioproxy.errors import Ending, Reason
 from trioproxy.relay.tunnel import SWEEP, Tunnel
+from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction
@@ -162,7 +163,7 @@ class _Carrier:
 
 async def _reset(stream: trio.abc.AsyncResource) -> None:
     """Make closing the stream a reset, now or when the caller closes it."""
-    if isinstance(stream, trio.SocketStream):
+    if isinstance(stream, Socket):
         with contextlib.suppress(OSError):
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     else:
