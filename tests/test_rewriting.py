@@ -23,7 +23,7 @@ def fields(
     **route,
 ) -> list[tuple[bytes, bytes]]:
     """The fields the upstream 10.0.0.1:3000 gets; X-Forwarded-* only where `forwarded` is asked for."""
-    received = Headers([*([(b"Host", host)] if host else []), *lines])
+    received = Headers.from_pairs([*([(b"Host", host)] if host else []), *lines])
     head = RequestHead(b"GET", b"/", version, received, host, BodyKind.NONE, None, True, False)
     config = RouteConfig(**{"path": "/", "pool": "backend", "forwarded": False, **route})
     made = upstream_fields(
@@ -126,7 +126,15 @@ def test_set_headers_replace_and_remove_whoever_said_it():
 
 def test_a_changed_host_stands_where_the_clients_stood():
     head = RequestHead(
-        b"GET", b"/", b"1.1", Headers([(b"A", b"b"), HOST, (b"C", b"d")]), HOST[1], BodyKind.NONE, None, True, False
+        b"GET",
+        b"/",
+        b"1.1",
+        Headers.from_pairs([(b"A", b"b"), HOST, (b"C", b"d")]),
+        HOST[1],
+        BodyKind.NONE,
+        None,
+        True,
+        False,
     )
     route = RouteConfig(path="/", pool="backend", forwarded=False, host_header="strip-port")
     made = upstream_fields(head, route, client="", scheme="http", trusted=False, via="", upstream="10.0.0.1:3000")
@@ -134,7 +142,7 @@ def test_a_changed_host_stands_where_the_clients_stood():
 
 
 def test_framing_stands_behind_all_else():
-    head = ResponseHead(200, b"", b"1.1", Headers([(b"A", b"b")]), BodyKind.CHUNKED, None, True)
+    head = ResponseHead(200, b"", b"1.1", Headers.from_pairs([(b"A", b"b")]), BodyKind.CHUNKED, None, True)
     made = client_fields(head, close=True, framing=CHUNKED)
     assert pairs(made) == [(b"A", b"b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked")]
 
@@ -180,7 +188,7 @@ def test_only_a_port_is_cut_off(host, name):
 
 
 def answer(status: int, *lines: tuple[bytes, bytes], close: bool = False) -> list[tuple[bytes, bytes]]:
-    head = ResponseHead(status, b"", b"1.1", Headers(lines), BodyKind.NONE, None, True)
+    head = ResponseHead(status, b"", b"1.1", Headers.from_pairs(lines), BodyKind.NONE, None, True)
     return pairs(client_fields(head, close=close))
 
 

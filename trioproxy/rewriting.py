@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trioproxy.wire.headers import add_forwarded, end_to_end, make_field, put, via_field, without
+from trioproxy.wire.headers import add_forwarded, make_field, put, via_field, without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,7 +33,7 @@ def upstream_fields(
     `client` is the peer's IP address, `trusted` whether its own X-Forwarded-* are believed. Removing comes before
     adding, so that a Connection token cannot remove what the proxy adds (CVE-2024-45410).
     """
-    fields = end_to_end(head.headers)
+    fields = [*head.headers.end_to_end()]
     if head.version == b"1.0":  # its client waits for no 100, so nobody shall be asked for one (RFC 9110 §10.1.1)
         fields = without(fields, (b"expect",))
     host = upstream_host(head.host, route.host_header, upstream)
@@ -59,7 +59,7 @@ def client_fields(head: ResponseHead, *, close: bool, framing: Collection[Field]
 
     `close` says that no other answer follows on this connection.
     """
-    fields = end_to_end(head.headers)
+    fields = [*head.headers.end_to_end()]
     if head.status < 200 or head.status == 204:  # noqa: PLR2004
         fields = without(fields, (b"content-length",))  # there is no body, whatever it says (RFC 9110 §8.6)
     options = [b"close"] if close else []

@@ -52,11 +52,12 @@ def normalise_path(target: bytes) -> bytes:
     `%2F` stays one character of a segment; slashes are not merged. A "%" that starts no escape is taken for `%25`. `*`
     and anything else without a leading slash is "/", the server as a whole. Idempotent.
     """
-    path = _split(target)[0]
-    if not path.startswith(b"/"):
+    plain = _PLAIN_PATH.match(target)
+    if plain is None:
         return b"/"
-    if not _PLAIN_PATH.fullmatch(path):
-        path = _ESCAPE.sub(_normal_escape, path)
+    path = plain[0]
+    if len(path) < len(target) and target[len(path)] not in b"?#":
+        path = _ESCAPE.sub(_normal_escape, _split(target)[0])
     return _remove_dot_segments(path) if b"/." in path else path
 
 

@@ -58,7 +58,7 @@ def plain(body):
 def test_every_valid_request_is_read_as_it_was_meant(data, method, path, fields, body):
     framing, content = framed(body)
     lines = [(b"Host", b"a.test"), *fields, *framing]
-    raw = request_head(method, b"/" + path, Headers(lines).fields) + content
+    raw = request_head(method, b"/" + path, Headers.from_pairs(lines).fields) + content
     outcome = read_requests(data.draw(cut(raw + GET)))
     assert outcome.status is None
     first, second = outcome.heads
@@ -71,7 +71,7 @@ def test_every_valid_request_is_read_as_it_was_meant(data, method, path, fields,
 @examples(150)
 def test_every_valid_answer_is_read_as_it_was_meant(data, status, reason, fields, body):
     framing, content = framed(body)
-    raw = response_head(status, reason, Headers([*fields, *framing]).fields) + content
+    raw = response_head(status, reason, Headers.from_pairs([*fields, *framing]).fields) + content
     outcome = read_answer(data.draw(cut(raw)), eof=True)
     assert outcome.status is None
     (head,) = outcome.heads

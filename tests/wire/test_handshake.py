@@ -25,7 +25,7 @@ ANSWERED = [(b"upgrade", b"WebSocket"), (b"connection", b"upgrade"), (b"Sec-WebS
 
 
 def request(*fields, without=(), **changes):
-    headers = Headers([(name, value) for name, value in ASKED if name not in without] + list(fields))
+    headers = Headers.from_pairs([(name, value) for name, value in ASKED if name not in without] + list(fields))
     head = RequestHead(
         method=b"GET",
         target=b"/",
@@ -41,7 +41,7 @@ def request(*fields, without=(), **changes):
 
 
 def response(*fields, without=()):
-    headers = Headers([(name, value) for name, value in ANSWERED if name not in without] + list(fields))
+    headers = Headers.from_pairs([(name, value) for name, value in ANSWERED if name not in without] + list(fields))
     return ResponseHead(101, b"", b"1.1", headers, BodyKind.NONE, content_length=None, keep_alive=False)
 
 

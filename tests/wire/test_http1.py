@@ -3,6 +3,7 @@ from support.http_parsing import bytewise, read_answer, read_requests
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.headers import Headers
+from trioproxy.wire.heads import MAX_REMEMBERED_HEAD
 from trioproxy.wire.http1 import (
     MAX_EMPTY_LINES,
     MAX_INTERIM,
@@ -50,6 +51,23 @@ def test_pipelined_requests_come_one_behind_the_other():
     outcome = read_requests([GET + POST + b"\r\n" + GET])
     assert targets(outcome) == [b"/", b"/p", b"/"]
     assert outcome.complete == 3
+
+
+@pytest.mark.parametrize("padding", [0, MAX_REMEMBERED_HEAD])
+def test_a_head_that_was_seen_before_is_read_as_the_first_time(padding):
+    head = GET.replace(b"Host: a", b"Host: a\r\nA: " + b"b" * padding)
+    outcome = read_requests([head * 3])
+    assert outcome.heads == [outcome.heads[0]] * 3
+    raw = ANSWER.replace(b"\r\n\r\n", b"\r\nA: " + b"b" * padding + b"\r\n\r\n")
+    assert read_answer([raw]) == read_answer([raw])
+    assert read_answer([raw], method=b"HEAD").body == b"", "the same head says another thing to another method"
+
+
+def test_a_refused_head_is_refused_again():
+    bad = b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+    for _ in range(2):
+        assert read_requests([GET + bad]).status == 400
+        assert read_requests([GET * 2], max_headers=0).status == 431
 
 
 def test_an_error_waits_for_its_place_and_stays():
@@ -275,7 +293,7 @@ def test_a_chunked_answer_is_held_to_the_same_rules():
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"
     outcome = read_answer([raw + b"x"])
     assert (outcome.body, outcome.rest) == (b"hello", b"x")
-    assert outcome.events[-1] == EndOfMessage(Headers([(b"X", b"y")]))
+    assert outcome.events[-1] == EndOfMessage(Headers.from_pairs([(b"X", b"y")]))
     assert read_answer([raw.replace(b"5;", b"0x5;")]).status == 502
 
 

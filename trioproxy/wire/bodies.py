@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import httptools
@@ -46,16 +46,30 @@ class Body(Protocol):
         ...
 
 
+END: Final = EndOfMessage(Headers())
+"""The end of a message without trailers."""
+
+
+class NoBody:
+    """No body: nothing but its end."""
+
+    pending = True
+
+    def read(self, buffer: Buffer) -> EndOfMessage:  # noqa: ARG002  # the shape of `Body`
+        """See `Body`."""
+        return END
+
+
 @attrs.define(eq=False)
 class LengthBody:
-    """A body of so many bytes, or with 0 none at all."""
+    """A body of so many bytes."""
 
     remaining: int
 
     def read(self, buffer: Buffer) -> Data | EndOfMessage | None:
         """See `Body`."""
         if not self.remaining:
-            return EndOfMessage(Headers())
+            return END
         data = buffer.take(self.remaining)
         if not data:
             return None
@@ -207,7 +221,7 @@ class ChunkedBody:
             raise self._refuse(400, "too many trailers")
         self._feed(line)
         if self._trailers.complete:
-            self._next = EndOfMessage(Headers(self._trailers.fields))
+            self._next = EndOfMessage(Headers.from_pairs(self._trailers.fields))
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -216,10 +230,13 @@ class ChunkedBody:
             raise self._refuse(400, str(error)) from None
 
 
+NO_BODY: Final = NoBody()
+
+
 def make_body(kind: BodyKind, length: int | None, *, max_head_bytes: int, max_headers: int, refuse: Refuse) -> Body:
     """The reader of a body so framed; trailers are held to the limits of heads."""
     if kind is BodyKind.CHUNKED:
         return ChunkedBody(max_trailer_bytes=max_head_bytes, max_trailers=max_headers, refuse=refuse)
     if kind is BodyKind.UNTIL_CLOSE:
         return UntilCloseBody()
-    return LengthBody(length or 0 if kind is BodyKind.LENGTH else 0)
+    return LengthBody(length) if length and kind is BodyKind.LENGTH else NO_BODY

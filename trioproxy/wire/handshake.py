@@ -26,7 +26,7 @@ _KEY_BYTES: Final = 16  # RFC 6455 §4.1, before base64
 
 def accept_key(key: bytes) -> bytes:
     """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 §4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    return binascii.b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def check_request(head: RequestHead) -> None:
@@ -57,7 +57,7 @@ def check_response(head: ResponseHead, request: RequestHead) -> None:
     Raises ProxyError with status 502.
     """
     headers = head.headers
-    if headers.tokens(b"Upgrade") != [b"websocket"]:
+    if headers.tokens(b"Upgrade") != (b"websocket",):
         raise _bad_response("101 without Upgrade: websocket")
     if b"upgrade" not in headers.tokens(b"Connection"):
         raise _bad_response("101 without Connection: Upgrade")
@@ -65,9 +65,10 @@ def check_response(head: ResponseHead, request: RequestHead) -> None:
     if headers.get_all(b"Sec-WebSocket-Accept") != [accept_key(key.strip())]:
         raise _bad_response("101 with a wrong Sec-WebSocket-Accept")
     chosen = headers.get_all(b"Sec-WebSocket-Protocol")
-    offered = _elements(request.headers.get_all(b"Sec-WebSocket-Protocol"))
-    if len(chosen) > 1 or not {value.strip() for value in chosen} <= set(offered):
-        raise _bad_response("101 with a subprotocol that was not offered")
+    if chosen:
+        offered = _elements(request.headers.get_all(b"Sec-WebSocket-Protocol"))
+        if len(chosen) > 1 or chosen[0].strip() not in offered:
+            raise _bad_response("101 with a subprotocol that was not offered")
     if not _extension_names(headers) <= _extension_names(request.headers):
         raise _bad_response("101 with an extension that was not offered")
 
@@ -91,7 +92,10 @@ def _elements(values: Iterable[bytes]) -> list[bytes]:
 
 def _extension_names(headers: Headers) -> set[bytes]:
     """Names without parameters (RFC 6455 §9.1). A comma inside quotes would only add a name, never hide one."""
-    return {item.split(b";")[0].strip().lower() for item in _elements(headers.get_all(b"Sec-WebSocket-Extensions"))}
+    lines = headers.get_all(b"Sec-WebSocket-Extensions")
+    if not lines:
+        return set()
+    return {item.split(b";")[0].strip().lower() for item in _elements(lines)}
 
 
 def _bad_request(detail: str, status: int = 400) -> ProxyError:

@@ -35,7 +35,7 @@ FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b
 
 
 MAX_REMEMBERED: Final = 256
-"""Bytes of what a peer sent that may stay in a cache: a bound on what it can make us keep, times the entries."""
+"""Bytes of a field that may stay in a cache: a bound on what a peer can make us keep, times the entries."""
 
 
 class Field(NamedTuple):
@@ -59,7 +59,7 @@ class Headers:
     heads that say the same may share one.
     """
 
-    __slots__ = ("fields", "keys")
+    __slots__ = ("_end_to_end", "fields", "keys")
     __hash__ = None  # type: ignore[assignment]  # nobody needs it
 
     fields: tuple[Field, ...]
@@ -67,17 +67,15 @@ class Headers:
     keys: tuple[bytes, ...]
     """The lines' names in lower case, in order."""
 
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.fields = tuple([make_field(name, value) for name, value in pairs])
-        self.keys = tuple([field.key for field in self.fields])
+    def __init__(self, fields: Iterable[Field] = ()) -> None:
+        self.fields = fields = tuple(fields)
+        self.keys = tuple([field.key for field in fields])
+        self._end_to_end: tuple[Field, ...] | None = None
 
     @classmethod
-    def of(cls, fields: Iterable[Field]) -> Headers:
-        """Of fields that are there already."""
-        headers = cls.__new__(cls)
-        headers.fields = tuple(fields)
-        headers.keys = tuple([field.key for field in headers.fields])
-        return headers
+    def from_pairs(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Those of such names and values."""
+        return cls([make_field(name, value) for name, value in pairs])
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return ((field.name, field.value) for field in self.fields)
@@ -94,7 +92,7 @@ class Headers:
         return self.keys == other.keys and [value for _, value in self] == [value for _, value in other]
 
     def __repr__(self) -> str:
-        return f"Headers({list(self)!r})"
+        return f"Headers.from_pairs({list(self)!r})"
 
     @overload
     def get(self, name: bytes) -> bytes | None: ...
@@ -109,32 +107,46 @@ class Headers:
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of all lines of that name, in order."""
         key = name.lower()
-        if key not in self.keys:  # most that are asked for
+        keys = self.keys
+        if key not in keys:  # most that are asked for
             return []
+        if keys.count(key) == 1:
+            return [self.fields[keys.index(key)].value]
         return [field.value for field in self.fields if field.key == key]
 
-    def tokens(self, name: bytes) -> list[bytes]:
+    def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of all lines of that name, lower case, without empty ones (RFC 9110 §5.6.1)."""
         values = self.get_all(name)
         if not values:
-            return []
-        line = b",".join(values).lower()
-        return [member for part in line.split(b",") if (member := part.strip(b" \t"))]
+            return ()
+        line = values[0] if len(values) == 1 else b",".join(values)
+        return _remembered_members(line) if len(line) <= MAX_REMEMBERED else _members(line)
+
+    def end_to_end(self) -> tuple[Field, ...]:
+        """What does not concern this connection alone (RFC 9110 §7.6.1).
+
+        Left out is every field of `HOP_BY_HOP` and every field `Connection` names, but for Host and Content-Length. To
+        be called before our own fields are added, so that a peer's Connection cannot name those (CVE-2021-32813,
+        CVE-2024-45410).
+        """
+        if self._end_to_end is None:
+            self._end_to_end = self._without_hop_by_hop()
+        return self._end_to_end
+
+    def _without_hop_by_hop(self) -> tuple[Field, ...]:
+        if HOP_BY_HOP.isdisjoint(self.keys):  # so there is no Connection that names others
+            return self.fields
+        nominated = self.tokens(b"connection")
+        if HOP_BY_HOP.issuperset(nominated):
+            return tuple(without(self.fields, HOP_BY_HOP))
+        return tuple(without(self.fields, HOP_BY_HOP.union(nominated) - NEVER_NOMINATED))
 
 
-def end_to_end(headers: Headers) -> list[Field]:
-    """What does not concern this connection alone (RFC 9110 §7.6.1), in a list of its own.
+def _members(line: bytes) -> tuple[bytes, ...]:
+    return tuple([member for part in line.lower().split(b",") if (member := part.strip(b" \t"))])
 
-    Left out is every field of `HOP_BY_HOP` and every field `Connection` names, but for Host and Content-Length. To be
-    called before our own fields are added, so that a peer's Connection cannot name those (CVE-2021-32813,
-    CVE-2024-45410).
-    """
-    if HOP_BY_HOP.isdisjoint(headers.keys):  # so there is no Connection that names others
-        return [*headers.fields]
-    nominated = headers.tokens(b"connection")
-    if HOP_BY_HOP.issuperset(nominated):
-        return without(headers.fields, HOP_BY_HOP)
-    return without(headers.fields, HOP_BY_HOP.union(nominated) - NEVER_NOMINATED)
+
+_remembered_members = lru_cache(maxsize=512)(_members)
 
 
 def without(fields: Iterable[Field], keys: Container[bytes]) -> list[Field]:

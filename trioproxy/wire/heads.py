@@ -7,7 +7,7 @@ here by its line alone, so that lines sent over and over need be read but once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,9 @@ FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x8
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 """Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
 
+MAX_REMEMBERED_HEAD = 1024
+"""Bytes of a head that may stay in a cache, as those of a field."""
+
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 """Fields that say where a body ends; lower case."""
 
@@ -59,13 +62,15 @@ class HeadReader:
 
     def read(self, buffer: Buffer) -> bytes | None:
         """The next head with its blank line, taken from the buffer, or None if it is not all there yet. May raise."""
-        end = buffer.data.find(b"\r\n\r\n", buffer.start + max(self._seen - 3, 0), buffer.start + self.limit)
+        start = buffer.start
+        end = buffer.data.find(b"\r\n\r\n", start + max(self._seen - 3, 0), start + self.limit)
         if end < 0:
-            self._examine(buffer)
+            if len(buffer) > self._seen:
+                self._examine(buffer)
             return None
         self._seen = 0
         self._start_checked = False
-        return buffer.take(end + 4 - buffer.start)
+        return buffer.take(end + 4 - start)
 
     def _examine(self, buffer: Buffer) -> None:
         """Judge a head that is not complete, or not within the limit."""
@@ -99,7 +104,7 @@ def parse_fields(head: bytes, *, max_headers: int, refuse: Refuse) -> Headers:
         fields = [remembered_field(line) if len(line) <= MAX_REMEMBERED else read_field(line) for line in lines]
     except ValueError:
         raise _fault(head, max_headers, refuse) from None
-    return Headers.of(fields)
+    return Headers(fields)
 
 
 def read_field(line: bytes) -> Field:
@@ -133,13 +138,12 @@ def parse_framing(headers: Headers, version: bytes, refuse: Refuse) -> tuple[Bod
     if FRAMING.isdisjoint(headers.keys):  # most requests
         return BodyKind.NONE, None
     lengths = headers.get_all(b"content-length")
-    codings = headers.get_all(b"transfer-encoding")
-    if codings:
+    if b"transfer-encoding" in headers.keys:
         if lengths:
             raise refuse(400, "Content-Length with Transfer-Encoding")
         if version != b"1.1":
             raise refuse(400, "Transfer-Encoding in HTTP/1.0")
-        _check_codings(codings, refuse)
+        _check_codings(headers.get_all(b"transfer-encoding"), refuse)
         return BodyKind.CHUNKED, None
     if len(lengths) > 1 or not CONTENT_LENGTH.fullmatch(lengths[0]):
         raise refuse(400, "invalid Content-Length")
@@ -156,7 +160,7 @@ def _check_codings(lines: list[bytes], refuse: Refuse) -> None:
     raise refuse(400, "Transfer-Encoding is not chunked")
 
 
-def wants_keep_alive(connection: list[bytes], version: bytes) -> bool:
+def wants_keep_alive(connection: Sequence[bytes], version: bytes) -> bool:
     """Whether the sender keeps the connection open behind this message (RFC 9112 §9.3); `connection`: its tokens."""
     if b"close" in connection:
         return False

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.wire.bodies import Body, UntilCloseBody, make_body
+from trioproxy.wire.bodies import END, Body, UntilCloseBody, make_body
 from trioproxy.wire.buffer import Buffer
 from trioproxy.wire.events import BodyKind, Data, EndOfMessage, RequestHead, ResponseHead
-from trioproxy.wire.headers import Headers
-from trioproxy.wire.heads import HeadReader
-from trioproxy.wire.requests import parse_request, parse_request_line, refuse_body, refuse_head
-from trioproxy.wire.responses import parse_response, parse_status_line, refuse_answer
+from trioproxy.wire.heads import MAX_REMEMBERED_HEAD, HeadReader
+from trioproxy.wire.requests import parse_request, parse_request_line, refuse_body, refuse_head, remembered_request
+from trioproxy.wire.responses import parse_response, parse_status_line, refuse_answer, remembered_response
 from trioproxy.wire.writing import CHUNKED, LAST_CHUNK, chunk, request_head, response_head
 
 __all__ = [
@@ -50,7 +49,17 @@ class RequestParser:
     (`buffered`). Errors are ProxyErrors by the client, in phase HEAD or REQUEST, with the status to answer.
     """
 
-    __slots__ = ("_body", "_buffer", "_empty_lines", "_error", "_heads", "_keep_alive", "_max_headers", "_upgraded")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_empty_lines",
+        "_error",
+        "_heads",
+        "_keep_alive",
+        "_kept",
+        "_max_headers",
+        "_upgraded",
+    )
 
     def __init__(self, *, max_head_bytes: int, max_headers: int) -> None:
         self._buffer = Buffer()
@@ -58,6 +67,7 @@ class RequestParser:
         self._max_headers = max_headers
         self._body: Body | None = None
         self._empty_lines = 0
+        self._kept = False
         self._keep_alive = True
         self._upgraded = False
         self._error: ProxyError | None = None
@@ -94,11 +104,16 @@ class RequestParser:
     def _next_head(self) -> RequestHead | None:
         if self._upgraded or not self._keep_alive:
             return None
-        self._skip_empty_lines()
-        block = self._heads.read(self._buffer) if len(self._buffer) else None
+        buffer = self._buffer
+        if buffer.data.startswith(b"\r\n", buffer.start):
+            self._skip_empty_lines()
+        block = self._heads.read(buffer)
         if block is None:
             return None
-        head = parse_request(block, self._max_headers)
+        # A connection's first request is mostly its only one: its head will not be seen again.
+        parse = remembered_request if self._kept and len(block) <= MAX_REMEMBERED_HEAD else parse_request
+        head = parse(block, self._max_headers)
+        self._kept = True
         self._empty_lines = 0
         if head.upgrade:
             self._upgraded = True
@@ -197,10 +212,13 @@ class ResponseParser:
         return self._buffer.take(len(self._buffer)) if self._done else b""
 
     def _next_head(self) -> ResponseHead | None:
-        block = self._heads.read(self._buffer) if len(self._buffer) else None
+        block = self._heads.read(self._buffer)
         if block is None:
             return None
-        head = parse_response(block, self._method, self._max_headers)
+        # No 101 is like another: it answers one key.
+        usual = len(block) <= MAX_REMEMBERED_HEAD and not block.startswith(b"HTTP/1.1 101")
+        parse = remembered_response if usual else parse_response
+        head = parse(block, self._method, self._max_headers)
         if head.interim:
             self._interim += 1
             if self._interim > MAX_INTERIM:
@@ -220,7 +238,7 @@ class ResponseParser:
     def _next_of_body(self, body: Body) -> Data | EndOfMessage | None:
         event = body.read(self._buffer)
         if event is None and self._eof and isinstance(body, UntilCloseBody):
-            event = EndOfMessage(Headers())
+            event = END
         if isinstance(event, EndOfMessage):
             self._done = True
         return event

@@ -6,6 +6,7 @@ Reading heads off the connection is `heads`' and `http1`'s work; what an upgrade
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
@@ -27,7 +28,7 @@ METHODS = frozenset(
 REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 ABSOLUTE_FORM = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
 AUTHORITY = re.compile(
-    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?"
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*))?"
 )  # RFC 3986 §3.2 without userinfo; of the IP literals only IPv6
 
 _REASONS: Final = {400: Reason.INVALID, 414: Reason.TOO_LARGE, 431: Reason.TOO_LARGE}
@@ -77,7 +78,7 @@ def parse_request(head: bytes, max_headers: int) -> RequestHead:
             host = authority
             fields = [*headers.fields]
             put(fields, b"Host", host)
-            headers = Headers.of(fields)
+            headers = Headers(fields)
     elif b"#" in target:
         raise refuse_head(400, "fragment in the target")
     body, length = parse_framing(headers, version, refuse_head)
@@ -87,6 +88,10 @@ def parse_request(head: bytes, max_headers: int) -> RequestHead:
     upgrade = b"upgrade" in connection and version == b"1.1" and b"websocket" in headers.tokens(b"upgrade")
     keep_alive = wants_keep_alive(connection, version)
     return RequestHead(method, target, version, headers, host, body, length, keep_alive, upgrade)
+
+
+remembered_request = lru_cache(maxsize=256)(parse_request)
+"""The same for heads of at most `MAX_REMEMBERED_HEAD` bytes: clients of APIs send one over and over."""
 
 
 def _parse_host(headers: Headers, version: bytes) -> bytes:

@@ -6,6 +6,7 @@ Reading heads off the connection is `heads`' and `http1`'s work; what a 101 must
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.events import BodyKind, ResponseHead
@@ -41,3 +42,7 @@ def parse_response(head: bytes, method: bytes, max_headers: int) -> ResponseHead
         body = BodyKind.UNTIL_CLOSE
         keep_alive = False
     return ResponseHead(status, reason, version, headers, body, length, keep_alive)
+
+
+remembered_response = lru_cache(maxsize=256)(parse_response)
+"""The same for heads of at most `MAX_REMEMBERED_HEAD` bytes: many answers say the same, but for Date."""
