@@ -13,12 +13,16 @@ from trioproxy.relay import Tunnel, open_relay
 from trioproxy.relay.streams import StreamsRelay
 
 
+async def run(relay, tunnel):
+    await relay.run(tunnel)
+
+
 async def relay_a_frame(relay, client, upstream, near_client, near_upstream):
     tunnel = Tunnel(
         near_client, near_upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay.run, tunnel)
+        nursery.start_soon(run, relay, tunnel)
         sent = frame(TEXT, b"hello", mask=MASK)
         await client.send_all(sent)
         assert await upstream.receive_some() == sent

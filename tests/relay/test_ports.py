@@ -13,6 +13,14 @@ from trioproxy.relay import Tunnel
 from trioproxy.relay.ports import Link
 
 
+class Lender:
+    def let_go(self, link):
+        link.give_back()
+
+
+LENDER = Lender()
+
+
 def tunnel_over(client, upstream):
     return Tunnel(client, upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5)
 
@@ -22,22 +30,23 @@ async def test_only_open_sockets_can_be_borrowed():
     memory, _ = trio.testing.memory_stream_pair()
     async with as_socket(near) as stream, as_socket(far) as closed:
         with pytest.raises(TypeError, match="sockets only"):
-            Link.borrow(tunnel_over(stream, memory))
+            Link.borrow(tunnel_over(stream, memory), LENDER)
         await closed.aclose()
         with pytest.raises(trio.ClosedResourceError):
-            Link.borrow(tunnel_over(stream, closed))
+            Link.borrow(tunnel_over(stream, closed), LENDER)
         assert stream.fileno() >= 0
 
 
-async def test_what_was_borrowed_is_given_back_open_and_freed_at_once():
+async def test_what_was_borrowed_is_given_back_open_once_and_freed_at_once():
     near, far = await tcp_pair()
     async with as_socket(near) as near, as_socket(far) as far:
-        link = Link.borrow(tunnel_over(near, far))
+        link = Link.borrow(tunnel_over(near, far), LENDER)
         assert link.client.fd == near.fileno()
         assert link.client.peer is link.upstream
         gone = weakref.ref(link.tunnel.to_client)
         gc.disable()
         try:
+            link.give_back()
             link.give_back()
             del link
             assert gone() is None

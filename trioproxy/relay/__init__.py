@@ -34,12 +34,15 @@ class Relay(Protocol):
     def name(self) -> str:
         """The engine, for logs."""
 
-    async def run(self, tunnel: Tunnel) -> Ending:
+    def run(self, tunnel: Tunnel) -> Coroutine[Any, Any, Ending]:
         """Relay until both sides have ended, or the tunnel is closed or cut, and say who ended it.
 
         Never raises for what peers do. Cancelling is always safe and lets go of both streams at once. The streams are
         the caller's to close, after this returns or raises and not before; where a reset is called for they are
         prepared so that closing them sends one.
+
+        To be awaited at once by the task that calls it, so never handed to `start_soon`: some engines are no coroutine
+        functions.
         """
 
 

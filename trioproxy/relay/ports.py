@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import outcome
 import trio
 
 from trioproxy.relay.streams import NO_LINGER
@@ -38,20 +39,31 @@ class Port:
     peer: Port = attrs.field(init=False)
 
 
+class Lender(Protocol):
+    """The pump, as a link knows it."""
+
+    def let_go(self, link: Link) -> None:
+        """Forget both sockets at once. Idempotent."""
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class Link:
-    """A tunnel in the pump and the task that waits for its end; None while it does not wait."""
+    """A tunnel in the pump, and the task that waits for its end; None while it does not wait.
+
+    It is itself Trio's abort function for that task, as a bound method would be one more object for each open tunnel.
+    """
 
     tunnel: Tunnel
     client: Port
     upstream: Port
+    lender: Lender
     task: trio.lowlevel.Task | None = None
 
     @classmethod
-    def borrow(cls, tunnel: Tunnel) -> Link:
+    def borrow(cls, tunnel: Tunnel, lender: Lender) -> Link:
         """Borrow both descriptors until `give_back`. TypeError if a stream has none, ClosedResourceError if closed."""
         up, down = tunnel.to_upstream, tunnel.to_client
-        link = cls(tunnel, _borrow(tunnel.client, up, down), _borrow(tunnel.upstream, down, up))
+        link = cls(tunnel, _borrow(tunnel.client, up, down), _borrow(tunnel.upstream, down, up), lender)
         for port, peer in ((link.client, link.upstream), (link.upstream, link.client)):
             port.link, port.peer = link, peer
         return link
@@ -62,18 +74,20 @@ class Link:
             if port.sink.reset:
                 with contextlib.suppress(OSError):
                     port.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-            del port.link, port.peer  # no cycles: an ended tunnel is freed at once, not when the collector comes by
+            with contextlib.suppress(AttributeError):  # given back already
+                del port.link, port.peer  # no cycles: an ended tunnel is freed at once, not when the collector comes by
 
-    def let_go(self, _: Any) -> trio.lowlevel.Abort:
-        """Trio's abort function for the waiting task: being cancelled takes nothing back."""
+    def __call__(self, _: Any) -> trio.lowlevel.Abort:
+        """The waiting task is cancelled: nothing is taken back."""
         self.task = None
+        self.lender.let_go(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
     def wake(self) -> None:
-        """Have the waiting task go on, if it waits."""
+        """Have the waiting task go on, if it waits, with the tunnel's ending."""
         if self.task is not None:
             task, self.task = self.task, None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, outcome.Value(self.tunnel.ending))
 
 
 def _borrow(stream: object, source: Direction, sink: Direction) -> Port:

@@ -12,7 +12,7 @@ import math
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -22,7 +22,7 @@ from trioproxy.relay.tunnel import SWEEP, Tunnel
 from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 READ_SIZE: Final = 256 * 1024  # above it nothing is gained; also the most a slow reader makes a direction hold
 HEADROOM: Final = 256  # before what is read, for the up to 131 bytes that were held back
@@ -64,24 +64,39 @@ class Pump:
                 task_status.started()
                 await self._serve()
         finally:
-            for port in list(self._ports.values()):
-                port.link.tunnel.cut()
+            for tunnel in [port.link.tunnel for port in self._ports.values()]:
+                tunnel.cut()
             self._epoll.close()
 
-    async def run(self, tunnel: Tunnel) -> Ending:
-        """Relay until the end; see `relay.Relay.run`. Meanwhile the task is parked, with this frame alone on top."""
-        link = Link.borrow(tunnel)
+    def run(self, tunnel: Tunnel) -> Coroutine[Any, Any, Ending]:
+        """Relay until the end; see `relay.Relay.run`.
+
+        It is no coroutine function, as its frame would lie in memory for each open tunnel. So there is no `finally`
+        here: the sockets are let go by whatever ends the wait, the tunnel's end (`_advance`, `_fault`) or, as Trio's
+        abort function, the link.
+        """
+        link = Link.borrow(tunnel, self)
         try:
             self._attach(link)
-            if tunnel.over:
-                await trio.lowlevel.checkpoint()
-            else:
-                link.task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(link.let_go)
-            return tunnel.ending
-        finally:
-            self._detach(link)
-            link.give_back()
+        except BaseException:
+            self.let_go(link)
+            raise
+        if tunnel.over:
+            return _ended(tunnel)
+        link.task = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(link)  # noqa: ASYNC105 -- the caller awaits it
+
+    def let_go(self, link: Link) -> None:
+        """Forget both sockets at once. Idempotent."""
+        link.tunnel.engine = None
+        for port in (link.client, link.upstream):
+            if self._ports.get(port.fd) is port:
+                del self._ports[port.fd]
+            if port.events:
+                self.control_calls += 1
+                self._epoll.unregister(port.fd)
+                port.events = 0
+        link.give_back()
 
     def look(self, tunnel: Tunnel) -> None:
         """Something was decided about the tunnel: do what follows from it."""
@@ -243,7 +258,7 @@ class Pump:
                 self._watch(link.client)
                 self._watch(link.upstream)
                 return
-        self._detach(link)
+        self.let_go(link)
         link.wake()
 
     def _pay(self, port: Port) -> None:
@@ -285,9 +300,11 @@ class Pump:
 
     def _fault(self, port: Port, error: Exception) -> None:
         self._report(error)
-        port.link.tunnel.fault(error)
-        self._detach(port.link)
-        port.link.wake()
+        if self._ports.get(port.fd) is port:  # else its tunnel is over already
+            link = port.link
+            link.tunnel.fault(error)
+            self.let_go(link)
+            link.wake()
 
     # Coming and going.
 
@@ -300,21 +317,11 @@ class Pump:
             port.source.bytes += len(early)
             end, behind = tunnel.digest(port.source, early, 0, len(early))
             self._pass(port, early[:end], behind)
+            if tunnel.over:
+                return
         tunnel.early_to_upstream = tunnel.early_to_client = b""
-        if not tunnel.over:
-            tunnel.engine = self
-            self._lot.unpark()
-
-    def _detach(self, link: Link) -> None:
-        """Forget both sockets at once. Idempotent."""
-        link.tunnel.engine = None
-        for port in (link.client, link.upstream):
-            if self._ports.get(port.fd) is port:
-                del self._ports[port.fd]
-            if port.events:
-                self.control_calls += 1
-                self._epoll.unregister(port.fd)
-                port.events = 0
+        tunnel.engine = self
+        self._lot.unpark()
 
     async def _sweep(self) -> None:
         """Look at every tunnel's deadlines once in `SWEEP` seconds."""
@@ -329,3 +336,9 @@ class Pump:
                     if self._ports.get(port.fd) is port and port.link.tunnel.tick(now):
                         self._turns([(port.fd, LOOK)], ALLOWANCE)
                 await trio.lowlevel.checkpoint()
+
+
+async def _ended(tunnel: Tunnel) -> Ending:
+    """What `run` returns for a tunnel that is over as soon as it begins."""
+    await trio.lowlevel.checkpoint()
+    return tunnel.ending
