@@ -24,7 +24,7 @@ from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
 from trioproxy.streaming import abort, close_at_once, close_gently
-from trioproxy.tunnels import count_ending, run_tunnel, unforeseen
+from trioproxy.tunnels import count_ending, tunnel_ended, tunnel_opened, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.waits import Wait
 from trioproxy.wire.http1 import RequestHead, RequestParser
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # Once a drain began, how long a connection without a request may still come up with one that was on its way.
 DRAIN_GRACE = 1.0
+# The usual endings, one object each: every open tunnel holds the one, every plain request makes do with the other.
+REFUSED = Ending(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED)
+ANSWERED = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
 NONE = "none"  # the label where there is no route, pool or upstream
 MAX_TEXT = 2048  # characters of what a head says that a record holds: it lives as long as its tunnel
 
@@ -58,7 +61,15 @@ async def handle_connection(
     try:
         upgraded = await _serve_requests(context, stream, entrance, address, trusted=trusted)
         if upgraded is not None:
-            await run_tunnel(context, upgraded)
+            # Here and not in a function of its own, whose frame would lie in memory for each open tunnel.
+            try:
+                tunnel_opened(context, upgraded)
+                upgraded.record.ending = await context.relay.run(upgraded.tunnel)
+            except BaseException as error:
+                upgraded.record.ending = unforeseen(error, Phase.TUNNEL)
+                raise
+            finally:
+                tunnel_ended(context, upgraded)
     except Exception:
         context.log.exception("internal_error", client=address, listener=entrance.config.name)
     finally:
@@ -194,10 +205,10 @@ async def _answer(context: Context, client: Client, head: RequestHead, record: R
     exchange = _route(context, client, head, record)
     if head.upgrade:
         upgraded = await open_tunnel(exchange)
-        record.ending = Ending(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED)  # unless it is a tunnel now
+        record.ending = REFUSED  # unless it is a tunnel now
         return upgraded
     await forward_request(exchange)
-    record.ending = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
+    record.ending = ANSWERED
     return None
 
 

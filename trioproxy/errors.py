@@ -60,7 +60,7 @@ class Reason(StrEnum):
     INTERNAL = "internal"  # a bug: the log has the traceback
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Ending:
     """Who ended a connection, in which phase, why; `detail` is for the log alone and never sent to a peer."""
 

@@ -20,24 +20,22 @@ if TYPE_CHECKING:
     from trioproxy.upgrade import Upgraded
 
 
-async def run_tunnel(context: Context, opened: Upgraded) -> None:
-    """Relay until the tunnel ends, and with it lease and upstream's connection; the client's is the caller's."""
-    try:
-        _record_start(context, opened)
-        if context.draining:
-            opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
-        elif not has_way(context, opened):
-            opened.tunnel.close(SERVICE_RESTART, Reason.REMOVED)
-        elif opened.connection.upstream.draining:
-            opened.tunnel.close(SERVICE_RESTART, Reason.DRAINING)
-        opened.record.ending = await context.relay.run(opened.tunnel)
-    except BaseException as error:
-        opened.record.ending = unforeseen(error, Phase.TUNNEL)
-        raise
-    finally:
-        opened.connection.close()
-        opened.record.duration_s = trio.current_time() - opened.since
-        _record_end(context, opened)
+def tunnel_opened(context: Context, opened: Upgraded) -> None:
+    """List, count and log it before it is relayed; it is asked to close at once where it came too late."""
+    _record_start(context, opened)
+    if context.draining:
+        opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
+    elif not has_way(context, opened):
+        opened.tunnel.close(SERVICE_RESTART, Reason.REMOVED)
+    elif opened.connection.upstream.draining:
+        opened.tunnel.close(SERVICE_RESTART, Reason.DRAINING)
+
+
+def tunnel_ended(context: Context, opened: Upgraded) -> None:
+    """End with it the lease and the upstream's connection; the client's is the caller's. Count and log it."""
+    opened.connection.close()
+    opened.record.duration_s = trio.current_time() - opened.since
+    _record_end(context, opened)
 
 
 def has_way(context: Context, opened: Upgraded) -> bool:
