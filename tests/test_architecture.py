@@ -26,7 +26,8 @@ RANKS = (
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
     | {"streaming"}  # transport's other half: what is connected
-    | {"changes"},  # pure: what a reload comes to
+    | {"changes"}  # pure: what a reload comes to
+    | {"nginx_import"},  # above config_file, which it asks what it takes
     # client, exchange, context: what a connection's modules have in common, so that they need not know one another.
     {"dialing", "relay", "client", "exchange", "context"},
     # answer: the half of a plain exchange that a refused upgrade needs, too.
@@ -67,6 +68,7 @@ ONLY = {
     "hypercorn": {"admin"},
     "starlette": {"admin"},
     "click": {"cli"},
+    "crossplane": {"nginx_import"},
     "rich": {"cli"},
     "asyncio": set(),
 }
