@@ -6,6 +6,7 @@ import json
 import resource
 import signal
 import socket
+import time
 
 import pytest
 import trio
@@ -87,7 +88,7 @@ async def test_a_signal_while_starting_ends_the_start(programs, numbers):
     assert not proxy.log_contains("listening", listener="public")
 
 
-async def test_sighup_reopens_the_log_and_says_that_it_does_not_reload(programs, tmp_path):
+async def test_sighup_reopens_the_log(programs, tmp_path):
     file = tmp_path / "proxy.log"
     log = {"format": "json", "file": str(file)}
     proxy = await launch_proxy(programs, settings(["127.0.0.1:1"], log=log))
@@ -98,7 +99,7 @@ async def test_sighup_reopens_the_log_and_says_that_it_does_not_reload(programs,
     await wait_until(lambda: events(file).count("listening") == 2, "listening")
     rotated = file.rename(tmp_path / "proxy.log.1")
     proxy.program.signal(signal.SIGHUP)
-    await wait_until(lambda: "reload_not_supported" in events(file), "the new file")
+    await wait_until(lambda: "reload" in events(file), "the new file")
     assert "listening" in events(rotated) and "listening" not in events(file)
     await proxy.stop()
     assert events(file)[-1] == "drained"
@@ -118,7 +119,132 @@ async def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(programs, t
     await proxy.stop()
 
 
+# Reloading
+
+
+async def test_sighup_brings_the_file_into_force(programs):
+    async with scripted_upstream(talk_both) as upstream:
+        proxy = await run_proxy(programs, settings([upstream.address]))
+        await proxy.reload(settings([upstream.address], route={"path": "/new"}))
+        assert (await get(proxy.address, "/")).status == 404
+        assert (await get(proxy.address, "/new")).status == 200
+        await proxy.logged("reload", result="applied", tunnels_closing=0)
+        await proxy.stop()
+
+
+async def test_a_file_with_mistakes_changes_nothing_and_each_is_logged(programs):
+    async with scripted_upstream(talk_both) as upstream:
+        proxy = await run_proxy(programs, settings([upstream.address]))
+        wrong = settings([upstream.address], pool={"attempts": 0}, route={"path": "/new", "pool": "elsewhere"})
+        await proxy.reload(wrong, "invalid")
+        assert (await get(proxy.address, "/")).status == 200
+        await wait_until(lambda: len(reasons_of(proxy)) == 2, "two problems")
+        reasons = reasons_of(proxy)
+        assert any("routes[0].pool" in reason for reason in reasons)
+        assert any(proxy.config in reason and "pools.backend.attempts" in reason for reason in reasons)
+        seen = await proxy.metrics()
+        assert seen.total("config_last_reload_successful") == 0
+        since = seen.total("config_last_reload_success_timestamp_seconds")
+        await proxy.reload(settings([upstream.address]))
+        seen = await proxy.metrics()
+        assert seen.total("config_last_reload_successful") == 1
+        assert seen.total("config_last_reload_success_timestamp_seconds") > since
+        assert seen.by("result", "config_reloads_total") == {"applied": 1, "invalid": 1, "refused": 0, "failed": 0}
+
+
+def reasons_of(proxy):
+    return [entry["reason"] for entry in proxy.log if entry["event"] == "reload"]
+
+
+async def test_of_two_reloads_in_quick_succession_the_last_file_wins(programs):
+    async with scripted_upstream(talk_both) as upstream:
+        proxy = await run_proxy(programs, settings([upstream.address], route={"path": "/before"}))
+        for path in ("/first", "/last"):
+            proxy.write(settings([upstream.address], route={"path": path}))
+            proxy.program.signal(signal.SIGHUP)
+
+        async def last():
+            return (await get(proxy.address, "/last")).status == 200
+
+        await wait_until(last, "the last file in force")
+        assert (await get(proxy.address, "/first")).status == 404
+
+
+async def test_sighup_while_starting_is_served_when_started(programs):
+    probed, go_on = trio.Event(), trio.Event()
+
+    async def late(http):
+        probed.set()
+        await go_on.wait()
+        await talk_both(http)
+
+    async with scripted_upstream(late) as upstream:
+        proxy = await starting_proxy(programs, upstream, probed)
+        proxy.write(settings([upstream.address], route={"path": "/new"}))
+        proxy.program.signal(signal.SIGHUP)
+        go_on.set()
+        entry = await proxy.logged("listening", listener="public")
+        await proxy.logged("reload", result="applied")
+        assert (await get(entry["address"], "/new")).status == 200
+
+
+async def test_sigterm_during_a_reload_drains(programs):
+    probed = trio.Event()
+
+    async def silent(http):
+        probed.set()
+        await http.rest()
+
+    async with scripted_upstream(talk_both) as upstream, scripted_upstream(silent) as new:
+        proxy = await run_proxy(programs, settings([upstream.address], health={"probe": "http"}))
+        proxy.write(settings([new.address], health={"probe": "http", "timeout": 600, "interval": 600}))
+        async with websocket(proxy.address) as tunnel:
+            proxy.program.signal(signal.SIGHUP)
+            await probed.wait()
+            assert await tunnel.echo(b"still") == b"still"
+            proxy.terminate()
+            assert (await tunnel.receive()).close_code == 1001
+            await tunnel.send(CLOSE, close_payload(1001))
+            assert await tunnel.http.at_end()
+        assert await proxy.program.wait() == 0
+    assert not proxy.log_contains("reload")
+
+
+async def test_sighup_during_a_drain_only_reopens_the_log(programs, tmp_path):
+    file = tmp_path / "proxy.log"
+    async with scripted_upstream(talk_both) as upstream:
+        proxy = await run_proxy(programs, settings([upstream.address], **PATIENT))
+        tables = settings([upstream.address], **PATIENT, log={"format": "json", "file": str(file)})
+        await proxy.reload(tables)
+        async with websocket(proxy.address) as tunnel:
+            proxy.terminate()
+            assert (await tunnel.receive()).close_code == 1001
+            rotated = file.rename(tmp_path / "rotated")
+            proxy.write({**tables, "routes": []})
+            proxy.program.signal(signal.SIGHUP)
+            await wait_until(file.exists, "the new file")
+            await tunnel.send(CLOSE, close_payload(1001))
+            assert await tunnel.http.at_end()
+        assert await proxy.program.wait() == 0
+    assert '"drain"' in rotated.read_text() and '"drained"' in file.read_text()
+    assert '"reload"' not in file.read_text()
+
+
 # The service manager
+
+
+async def test_the_service_manager_hears_of_reloads(programs, tmp_path):
+    async with service_manager(tmp_path) as manager:
+        proxy = await run_proxy(programs, settings(["127.0.0.1:1"]), env=manager.env())
+        await manager.hears_state("READY")
+        for tables in (settings(["127.0.0.1:1"]), {}):
+            before = time.monotonic_ns() // 1000
+            proxy.write(tables)
+            proxy.program.signal(signal.SIGHUP)
+            notice = await manager.hears_state("RELOADING")
+            assert before <= int(notice["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+            await manager.hears_state("READY")
+        await proxy.logged("reload", result="invalid")
 
 
 async def test_the_service_manager_hears_when_it_is_ready_what_it_does_and_when_it_stops(programs, tmp_path):
@@ -220,7 +346,7 @@ async def test_few_descriptors_mean_few_connections_and_a_warning(programs):
     )
     assert resource.RLIMIT_NOFILE == 7
     argv = [PYTHON, "-c", prelude, PYTHON, "-m", "trioproxy", "run", "-c", write_config(programs, tables)]
-    proxy = ProxyProcess(await programs.start("trioproxy", argv))
+    proxy = ProxyProcess(await programs.start("trioproxy", argv), argv[-1])
     warning = await proxy.logged("few_descriptors")
     assert warning["limit"] == limit and warning["wanted"] == 10000
     assert warning["max_connections"] == limit // 4

@@ -91,6 +91,11 @@ class Context:
         while self.connections:
             await self._ended.park()
 
+    def close_idle(self) -> None:
+        """Close all connections to upstreams that wait for a next request."""
+        for idle in self.idle.values():
+            idle.close()
+
     def ends(self, entrance: Entrance) -> bool:
         """Whether connections that came in by it are to ask for nothing more."""
         return self.draining or entrance.closed

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy import systemd
+from trioproxy.reloader import Reloader
 from trioproxy.server import serve
 from trioproxy.transport import ListenError
 
@@ -27,15 +28,16 @@ STOP: Final = (signal.SIGTERM, signal.SIGINT)
 STOP_MARGIN: Final = 10.0  # seconds beside the drain: what waits in the queues of the listeners, the log's last lines
 
 
-async def run_until_stopped(config: Config, log: Log) -> int:
+async def run_until_stopped(config: Config, log: Log, path: str) -> int:
     """Serve until SIGTERM or SIGINT and drain; a second one cuts. Returns the exit status.
 
+    SIGHUP opens the log's file anew and reloads `path`, where `config` came from; during a drain only the first.
     Raises ListenError where a listener cannot be bound. Signals count from the first moment on, also while starting:
     one that comes before there is anything to drain ends the start.
     """
     # By default it would end the process; a log rotation at the first or last moment is no reason for that.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    run = _Run(config, log, systemd.Notifier.from_environ(os.environ))
+    run = _Run(config, log, path, systemd.Notifier.from_environ(os.environ))
     with trio.open_signal_receiver(*STOP, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.hear, signals)
@@ -53,11 +55,13 @@ class _Run:
 
     config: Config
     log: Log
+    path: str
     manager: systemd.Notifier
     status: int = 0
     failure: ListenError | None = None  # a value, as a nursery would wrap it
     _proxy: Proxy | None = None  # once it is accepting
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _reload_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def serve(self) -> None:
@@ -67,7 +71,10 @@ class _Run:
             with self._scope:
                 async with serve(self.config, log=self.log, inherited=inherited) as self._proxy:
                     self.manager.ready(self.describe())
-                    await self._stopping.wait()
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._reload_when_asked, Reloader(self.path, self.log, self._proxy))
+                        await self._stopping.wait()
+                        nursery.cancel_scope.cancel()  # a reload under way gives way, too
                     await self._proxy.drain()
         except ListenError as error:
             self.failure = error
@@ -76,14 +83,25 @@ class _Run:
         """What goes on, in a line for `systemctl status`."""
         return "starting" if self._proxy is None else self._proxy.status.summary()
 
+    async def _reload_when_asked(self, reloader: Reloader) -> None:
+        """One reload after the other; what is asked for during one is done behind it, with the file as it is then."""
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted = trio.Event()
+            self.manager.reloading("reloading")
+            await reloader.reload()
+            self.manager.ready(self.describe())
+
     async def hear(self, signals: AsyncIterator[int]) -> None:
         """Act on signals until cancelled."""
         async for number in signals:
             if number == signal.SIGHUP:
                 _reopen(self.log)
+                self._reload_wanted.set()
             elif not self._stopping.is_set():
                 self._stopping.set()
-                self.manager.stopping("stopping", most_seconds(self.config.server.drain))
+                config = self.config if self._proxy is None else self._proxy.context.config
+                self.manager.stopping("stopping", most_seconds(config.server.drain))
                 if self._proxy is None:
                     self._scope.cancel()
             else:
@@ -104,4 +122,3 @@ def _reopen(log: Log) -> None:
         log.reopen()
     except OSError as error:
         log.warning("log_reopen_failed", reason=error.strerror or str(error))
-    log.warning("reload_not_supported", reason="reloading the configuration is not yet supported: restart to apply it")

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from trioproxy import transport
+from trioproxy.admin import read_token
 from trioproxy.changes import Ways, followed, restart_problems
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.dialing import IdleConnections
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 
+    from trioproxy.admin import Token
     from trioproxy.config import Config, DrainConfig, ListenerConfig, PoolConfig
     from trioproxy.context import Context
     from trioproxy.prober import Prober
@@ -51,6 +53,7 @@ class Running(Protocol):
     resolver: Resolver | None
     prober: Prober | None
     inherited: Mapping[str, Sequence[socket.socket]]
+    token: Token
 
     def make_pool(self, config: PoolConfig) -> Pool:
         """A pool with upstreams that are all new."""
@@ -98,6 +101,7 @@ class Prepared:
     _max_connections: int
     _router: Router = attrs.field(init=False)
     _ways: Ways = attrs.field(init=False)
+    _token: bytes | None = attrs.field(default=None, init=False)
     _pools: list[_NextPool] = attrs.field(factory=list, init=False)
     _new: list[tuple[PoolConfig, Upstream]] = attrs.field(factory=list, init=False)
     _listeners: list[tuple[ListenerConfig, list[Listener]]] = attrs.field(factory=list, init=False)
@@ -109,10 +113,18 @@ class Prepared:
 
     async def build(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         """`prepare` calls this, once."""
+        self._read_token()
         for config in self._config.pools.values():
             self._add_pool(config)
         await self._look_at_new_upstreams()
         self._bind(sockets)
+
+    def _read_token(self) -> None:
+        if self._config.admin.address:
+            try:
+                self._token = read_token(self._config.admin.token_file)
+            except (OSError, ValueError) as error:
+                raise ReloadError([f"admin.token_file: cannot be used: {error}"]) from error
 
     def _add_pool(self, config: PoolConfig) -> None:
         pool = self._proxy.context.pools.get(config.name)
@@ -193,6 +205,7 @@ class Prepared:
         self._commit_pools()
         context.config, context.router, context.ways = self._config, self._router, self._ways
         context.max_connections = self._max_connections
+        self._proxy.token.value = self._token
         self._commit_listeners()
         declare_series(context.metrics, self._config)
         self._new.clear()
@@ -209,7 +222,10 @@ class Prepared:
             pool, config = following.pool, following.config
             self._change(following)
             pools[pool.name] = pool
-            kept = idle[pool.name] = context.idle.get(pool.name) or IdleConnections(0, 0)
+            if pool.name not in context.idle:
+                idle[pool.name] = IdleConnections(config.keep_alive, config.keep_alive_connections)
+                continue
+            kept = idle[pool.name] = context.idle[pool.name]
             kept.seconds, kept.most = config.keep_alive, config.keep_alive_connections
         for name, pool in context.pools.items():
             if name not in pools:

@@ -16,7 +16,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy import reloading, streaming, transport
-from trioproxy.admin import make_app, serve_admin
+from trioproxy.admin import Token, make_app, read_token, serve_admin
 from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
@@ -74,12 +74,11 @@ async def serve(
         try:
             async with trio.open_nursery() as services:
                 context = assemble(config, log, open_relay(services, partial(report_bug, log)))
-                for idle in context.idle.values():
-                    last.callback(idle.close)
+                last.callback(context.close_idle)
                 listeners = [Listener(context, *listener) for listener in bound.listeners]
                 drains = UpstreamDrains(context, services)
                 proxy = Proxy(context, listeners, drains, services, inherited or {})
-                proxy.admin_address = await start_admin(services, proxy.control, bound.admin, log)
+                proxy.admin_address = await start_admin(services, proxy.control, bound.admin, log, proxy.token)
                 await _start(proxy)
                 yield proxy
                 await proxy.end_connections()
@@ -93,15 +92,22 @@ async def serve(
         raise failure
 
 
-async def start_admin(services: trio.Nursery, control: Control, sockets: Sequence[socket.socket], log: Log) -> str:
-    """Serve the admin endpoints on bound sockets, in tasks of `services`; returns their address, "" without any."""
+async def start_admin(
+    services: trio.Nursery, control: Control, sockets: Sequence[socket.socket], log: Log, token: Token | None = None
+) -> str:
+    """Serve the admin endpoints on bound sockets, in tasks of `services`; returns their address, "" without any.
+
+    Fills in `token`, where the caller may change it later, from the configured file.
+    """
+    token = token or Token(None)
     first = ""
     for sock in sockets:
         address = transport.format_address(sock)
         try:
-            app = make_app(control, address, log=log)
+            token.value = read_token(control.config.admin.token_file)
         except (OSError, ValueError) as error:
             raise transport.ListenError(f"listener {ADMIN}: cannot use the token: {error}") from error
+        app = make_app(control, address, token=token, log=log)
         await services.start(partial(serve_admin, sock, app, log=log))
         first = first or address
         log.info("listening", listener=ADMIN, address=address)
@@ -127,6 +133,7 @@ class Proxy:
     services: trio.Nursery
     inherited: Mapping[str, Sequence[socket.socket]] = attrs.field(factory=dict)
     admin_address: str = ""
+    token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
     resolver: Resolver | None = attrs.field(default=None, init=False)
     prober: Prober | None = attrs.field(default=None, init=False)  # None where another process probes
     status: Status = attrs.field(init=False)

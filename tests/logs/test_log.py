@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from support.descriptors import open_descriptors
 
 from trioproxy.config import LogConfig
 from trioproxy.logs import Log
@@ -150,3 +151,59 @@ def test_reopening_follows_a_rotation(path):
     log.info("new")
     log.close()
     assert "new" in path.read_text() and "old" not in path.read_text()
+
+
+# Other settings while it runs
+
+
+def test_other_settings_come_into_force_at_once(path, tmp_path):
+    log = opened(path, format="text", level="info", access=True)
+    log.debug("unheard")
+    change = log.prepare(LogConfig(file=str(tmp_path / "other"), format="json", level="debug", access=False))
+    log.info("before")
+    change.commit()
+    log.debug("after")
+    assert not log.access
+    log.close()
+    assert "before" in path.read_text() and len(path.read_text().splitlines()) == 1
+    assert json.loads((tmp_path / "other").read_text())["event"] == "after"
+
+
+def test_settings_that_are_not_put_in_force_leave_no_trace(path, tmp_path):
+    log = opened(path)
+    before = open_descriptors()
+    log.prepare(LogConfig(file=str(tmp_path / "other"), format="json", level="error")).abandon()
+    log.prepare(LogConfig(file=str(path), format="json")).abandon()
+    assert open_descriptors() == before
+    log.info("as before")
+    log.close()
+    assert "as before" in path.read_text()
+
+
+def test_the_same_file_stays_open(path):
+    log = opened(path)
+    before = open_descriptors()
+    change = log.prepare(LogConfig(file=str(path), format="json"))
+    assert open_descriptors() == before
+    change.commit()
+    log.info("now")
+    log.close()
+    assert json.loads(path.read_text())["event"] == "now"
+
+
+def test_a_file_that_cannot_be_opened_changes_nothing(path, tmp_path):
+    log = opened(path)
+    with pytest.raises(OSError, match="nowhere"):
+        log.prepare(LogConfig(file=str(tmp_path / "nowhere" / "log")))
+    log.info("as before")
+    log.close()
+    assert "as before" in path.read_text()
+
+
+def test_a_log_in_memory_goes_on_there(tmp_path):
+    log = Log.memory()
+    before = open_descriptors()
+    log.prepare(LogConfig(file=str(tmp_path / "other"), level="error", access=False)).commit()
+    log.debug("here")
+    assert [event["event"] for event in log.events] == ["here"] and log.access
+    assert open_descriptors() == before

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.descriptors import open_descriptors
 
-from trioproxy.logs.writer import MAX_PENDING_BYTES, LineWriter
+from trioproxy.logs.writer import MAX_PENDING_BYTES, LineWriter, open_target
 
 LINE = "x" * 1023 + "\n"
 FLUSH = 30.0  # far more than any write here takes
@@ -172,6 +172,28 @@ def test_reopening_that_fails_leaves_the_old_file_in_use(tmp_path):
     writer.write("here\n")
     writer.close(FLUSH)
     assert (tmp_path / "moved" / "log").read_text() == "here\n"
+
+
+def test_what_is_queued_before_a_move_goes_where_it_was_to_go(fifo, tmp_path):
+    path, reader = fifo
+    writer = LineWriter(path)
+    writer.write("before\n")
+    writer.move(tmp_path / "other", open_target(tmp_path / "other"))
+    writer.write("after\n")
+    writer.reopen()
+    writer.close(FLUSH)
+    assert read_all(reader) == b"before\n"
+    assert (tmp_path / "other").read_text() == "after\n"
+    assert writer.path == tmp_path / "other"
+
+
+def test_a_move_behind_the_end_is_nothing(tmp_path):
+    before = open_descriptors()
+    writer = LineWriter(tmp_path / "log")
+    writer.close(FLUSH)
+    writer.move(tmp_path / "other", open_target(tmp_path / "other"))
+    assert writer.path == tmp_path / "log"
+    assert open_descriptors() == before
 
 
 def test_standard_error_is_written_to_and_stays_open(capfd):

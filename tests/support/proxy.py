@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -51,6 +52,7 @@ class ProxyProcess:
     """A running proxy. `address` is its first listener's, `addresses` all by name, the admin one under "admin"."""
 
     program: Program
+    config: str  # the file
     addresses: dict[str, str] = attrs.Factory(dict)
 
     @property
@@ -109,6 +111,21 @@ class ProxyProcess:
             seconds=seconds,
         )
 
+    def write(self, tables: Mapping[str, Any]) -> None:
+        """Another configuration, at once and in whole, as an editor or a tool does it."""
+        new = Path(self.config + ".new")
+        new.write_text(toml(tables))
+        new.replace(self.config)
+
+    async def reload(self, tables: Mapping[str, Any], result: str = "applied") -> None:
+        """Another configuration and SIGHUP; returns when that has come to this result."""
+        before = (await self.metrics()).total("config_reloads_total", result=result)
+        self.write(tables)
+        self.program.signal(signal.SIGHUP)
+        await self.wait_until(
+            lambda seen: seen.total("config_reloads_total", result=result) == before + 1, f"a reload {result}"
+        )
+
     def terminate(self) -> None:
         self.program.signal(signal.SIGTERM)
 
@@ -134,8 +151,9 @@ def write_config(programs: Programs, tables: Mapping[str, Any]) -> str:
 
 async def launch_proxy(programs: Programs, tables: Mapping[str, Any], **how: Any) -> ProxyProcess:
     """Starts `trioproxy run` and returns at once; `run_proxy` is for proxies that are expected to come up."""
-    argv = [PYTHON, "-m", "trioproxy", "run", "-c", write_config(programs, tables)]
-    return ProxyProcess(await programs.start("trioproxy", argv, **how))
+    path = write_config(programs, tables)
+    argv = [PYTHON, "-m", "trioproxy", "run", "-c", path]
+    return ProxyProcess(await programs.start("trioproxy", argv, **how), path)
 
 
 async def run_proxy(programs: Programs, tables: Mapping[str, Any], **how: Any) -> ProxyProcess:

@@ -5,6 +5,7 @@
 
 from trioproxy.admin.app import make_app
 from trioproxy.admin.control import Control, Unknown
+from trioproxy.admin.guard import Token, read_token
 from trioproxy.admin.serve import serve_admin
 
-__all__ = ["Control", "Unknown", "make_app", "serve_admin"]
+__all__ = ["Control", "Token", "Unknown", "make_app", "read_token", "serve_admin"]

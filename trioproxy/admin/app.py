@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from trioproxy.admin.guard import host_allowed, read_token, token_matches
+from trioproxy.admin.guard import Token, host_allowed, read_token
 from trioproxy.logs import Log
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-def make_app(control: Control, address: str, *, log: Log | None = None) -> ASGIApp:
+def make_app(control: Control, address: str, *, token: Token | None = None, log: Log | None = None) -> ASGIApp:
     """The ASGI application for the admin listener at `address` (`host:port`, as bound).
 
-    Raises OSError or ValueError if the token file cannot be used; it is read once. What goes wrong in a handler is
-    logged and answered 500.
+    Without `token` it reads the configured token file, once, and raises OSError or ValueError where that cannot be
+    used. What goes wrong in a handler is logged and answered 500.
     """
     endpoints = _Endpoints(control)
-    guard = _Guard(control, address, read_token(control.config.admin.token_file))
+    guard = _Guard(control, address, token or Token(read_token(control.config.admin.token_file)))
     errors = _Errors(Log.null() if log is None else log)
     app = Starlette(
         routes=[
@@ -104,7 +104,7 @@ class _Guard:
 
     control: Control
     address: str
-    token: bytes | None
+    token: Token
 
     def __call__(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
@@ -116,7 +116,7 @@ class _Guard:
     def _check(self, request: Request) -> None:
         if not host_allowed(request.headers.get("host", ""), self.address, self.control.config.admin.hosts):
             raise HTTPException(HTTPStatus.FORBIDDEN, "Host is neither the admin address nor in admin.hosts")
-        if self.token is not None and not token_matches(request.headers.get("authorization", ""), self.token):
+        if not self.token.admits(request.headers.get("authorization", "")):
             raise HTTPException(HTTPStatus.UNAUTHORIZED, "token required", {"WWW-Authenticate": "Bearer"})
 
 

@@ -11,6 +11,8 @@ import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,6 +27,17 @@ def read_token(path: str) -> bytes | None:
     if not token:
         raise ValueError(f"{path}: no token in it")
     return token
+
+
+@attrs.define(eq=False)
+class Token:
+    """The token that is asked for, None for none; a reload may put another in force."""
+
+    value: bytes | None
+
+    def admits(self, authorization: str) -> bool:
+        """Whether an Authorization header carries it, if it is asked for."""
+        return self.value is None or token_matches(authorization, self.value)
 
 
 def token_matches(authorization: str, token: bytes) -> bool:

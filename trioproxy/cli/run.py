@@ -22,7 +22,7 @@ def run(path: str) -> int:
     tune_collector()
     log = Log.open(config.log)
     try:
-        return trio.run(run_until_stopped, config, log)
+        return trio.run(run_until_stopped, config, log, path)
     except ListenError as error:
         raise click.ClickException(str(error)) from None
     finally:

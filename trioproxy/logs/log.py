@@ -7,13 +7,15 @@ keeps its own.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import attrs
 import structlog
 
 from trioproxy.logs.render import render_json, render_text
-from trioproxy.logs.writer import LineWriter
+from trioproxy.logs.writer import LineWriter, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,11 +82,14 @@ class Log:
 
     def __init__(self, sink: _Sink, render: Any, level: str, *, access: bool = True) -> None:
         """Use `open`, `null` or `memory` instead."""
-        self.access = access  # whether requests and tunnels are logged one by one
         self._sink = sink
         self._told = 0  # dropped lines the log itself has spoken of
+        self._set(render, level, access=access)
+
+    def _set(self, render: Any, level: str, *, access: bool) -> None:
+        self.access = access  # whether requests and tunnels are logged one by one
         self._logger = structlog.wrap_logger(
-            _Lines(sink),
+            _Lines(self._sink),
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -144,6 +149,22 @@ class Log:
         """Open `log.file` anew after a rotation; raises OSError and goes on in the old file if that fails."""
         self._sink.reopen()
 
+    def prepare(self, config: LogConfig) -> LogChange:
+        """Open what `config` asks for; nothing changes before its `commit`. Raises OSError.
+
+        A log that was not opened by `open` stays as it is.
+        """
+        path = Path(config.file) if config.file else None
+        same = not isinstance(self._sink, LineWriter) or self._sink.path == path
+        return LogChange(self, config, path, None if same else open_target(path))
+
+    def change(self, config: LogConfig, path: Path | None, fd: int | None) -> None:
+        """What a LogChange commits."""
+        if isinstance(self._sink, LineWriter):
+            if fd is not None:
+                self._sink.move(path, fd)
+            self._set(_RENDERERS[config.format], config.level, access=config.access)
+
     def close(self, timeout: float = FLUSH_SECONDS) -> None:
         """Write what is queued, for at most `timeout` seconds. This is the one call that may block; idempotent."""
         self._sink.close(timeout)
@@ -153,6 +174,25 @@ class Log:
         if dropped != self._told and self._sink.has_room:
             new, self._told = dropped - self._told, dropped
             self._logger.warning("log_lines_dropped", lines=new)
+
+
+@attrs.define(eq=False)
+class LogChange:
+    """Other settings for a log, ready to be put in force; `commit` or `abandon` ends it."""
+
+    _log: Log
+    _config: LogConfig
+    _path: Path | None
+    _fd: int | None  # where it leads elsewhere
+
+    def commit(self) -> None:
+        """From here on lines go where, and look how, the new settings say."""
+        self._log.change(self._config, self._path, self._fd)
+
+    def abandon(self) -> None:
+        """Leave the log as it is."""
+        if self._fd is not None:
+            os.close(self._fd)
 
 
 class MemoryLog(Log):

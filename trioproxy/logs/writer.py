@@ -42,8 +42,8 @@ class LineWriter:
 
     def __init__(self, path: Path | None) -> None:
         """Open the file (created with mode 0640); raises OSError."""
-        self._path = path
-        fd = os.dup(STDERR) if path is None else _open(path)
+        self.path = path
+        fd = open_target(path)
         # Each count is written by one thread alone, so there is no lock between them
         self._lines_queued = self._bytes_queued = self._refused = 0  # the caller's
         self._lines_done = self._bytes_done = self._failed = 0  # the thread's
@@ -78,8 +78,16 @@ class LineWriter:
 
         Raises OSError and goes on in the old one if that fails.
         """
-        if self._path is not None and not self._closed:
-            self._queue.put(_Reopened(_open(self._path)))
+        if self.path is not None and not self._closed:
+            self.move(self.path, open_target(self.path))
+
+    def move(self, path: Path | None, fd: int) -> None:
+        """Go on in `fd`, which `open_target(path)` gave; what is queued still goes where it was to go."""
+        if self._closed:
+            os.close(fd)
+            return
+        self.path = path
+        self._queue.put(_Reopened(fd))
 
     def close(self, timeout: float) -> None:
         """Write what is queued, waiting at most `timeout` seconds; what is not written by then counts as dropped."""
@@ -130,7 +138,10 @@ class LineWriter:
         lines.clear()
 
 
-def _open(path: Path) -> int:
+def open_target(path: Path | None) -> int:
+    """A descriptor of the file (created with mode 0640), or of standard error for None; raises OSError."""
+    if path is None:
+        return os.dup(STDERR)
     # O_NONBLOCK: a FIFO without a reader is an error at once, not a wait
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
     os.set_blocking(fd, True)

@@ -250,6 +250,20 @@ RETRIES: Final = Metric.counter(
     "Requests tried again at another upstream, by what went wrong before.",
     ("pool", "reason"),
 )
+CONFIG_RELOADS: Final = Metric.counter(
+    "trioproxy_config_reloads_total",
+    "Reloads asked for: `applied`; `invalid`, the file has mistakes; `refused`, it asks for what takes a restart or "
+    "cannot be opened; `failed`, a bug with a traceback in the log. Only the first changes anything.",
+    ("result",),
+)
+CONFIG_LAST_RELOAD_SUCCESSFUL: Final = Metric.gauge(
+    "trioproxy_config_last_reload_successful", "1 while the file as last read is in force, else 0: see the log."
+)
+CONFIG_LAST_RELOAD_SUCCESS: Final = Metric.gauge(
+    "trioproxy_config_last_reload_success_timestamp_seconds",
+    "Unix time at which the configuration in force came into force.",
+    scale=1000,
+)
 EVENT_LOOP_LAG: Final = Metric.histogram(
     "trioproxy_event_loop_lag_seconds",
     "How much later than due the event loop ran a timer, sampled about once a second: what every connection waits for. "
@@ -313,6 +327,9 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     CONNECT_FAILURES,
     CONNECT_DURATION,
     RETRIES,
+    CONFIG_RELOADS,
+    CONFIG_LAST_RELOAD_SUCCESSFUL,
+    CONFIG_LAST_RELOAD_SUCCESS,
     EVENT_LOOP_LAG,
     WORKER_RESTARTS,
     WORKER_CPU,
