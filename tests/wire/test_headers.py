@@ -86,6 +86,13 @@ def test_headers_made_of_fields_are_those_made_of_their_pairs():
     assert Headers(iter(headers.fields)).keys == (b"a", b"b")
 
 
+@pytest.mark.parametrize("evil", [b"a\r\nb: c", b"a\n", b"\ra"])
+def test_no_field_holds_a_line_end(evil):
+    for pair in ((b"A", evil), (evil, b"b")):
+        with pytest.raises(ValueError, match="line end"):
+            make_field(*pair)
+
+
 def test_a_field_knows_its_line_and_how_it_compares():
     assert make_field(b"X-A", b"b c") == Field(b"x-a", b"X-A", b"b c", b"X-A: b c\r\n")
 

@@ -5,7 +5,6 @@ Parsing and rewriting heads is `wire.http1`'s and `upgrade`'s work; frames are i
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from typing import TYPE_CHECKING, Final
@@ -80,7 +79,7 @@ def has_extensions(head: ResponseHead) -> bool:
 
 def _is_key(value: bytes) -> bool:
     try:
-        return len(base64.b64decode(value.strip(), validate=True)) == _KEY_BYTES
+        return len(binascii.a2b_base64(value.strip(), strict_mode=True)) == _KEY_BYTES
     except binascii.Error:
         return False
 

@@ -6,7 +6,9 @@ Pure: which bytes make a valid field is judged in `heads`; what a route sets on 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Final, overload
+
+import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -38,8 +40,13 @@ MAX_REMEMBERED: Final = 256
 """Bytes of a field that may stay in a cache: a bound on what a peer can make us keep, times the entries."""
 
 
-class Field(NamedTuple):
-    """One field: its name in lower case, to compare; name and value as they came; the line that goes out again."""
+@attrs.define
+class Field:
+    """One field: its name in lower case, to compare; name and value as they came; the line that goes out again.
+
+    Not to be changed; not frozen all the same, as attrs then takes three times as long to make one, and each head makes
+    many. None holds a line end: `make_field` and `heads.read_field` see to that.
+    """
 
     key: bytes
     name: bytes
@@ -48,8 +55,11 @@ class Field(NamedTuple):
 
 
 def make_field(name: bytes, value: bytes) -> Field:
-    """The field of that name and value."""
-    return Field(name.lower(), name, value, b"%b: %b\r\n" % (name, value))
+    """The field of that name and value. Raises ValueError for a line end inside, wherever it came from."""
+    line = b"%b: %b\r\n" % (name, value)
+    if line.count(b"\n") != 1 or line.count(b"\r") != 1:
+        raise ValueError("line end inside a field")  # from a configuration file or a bug: never on the wire
+    return Field(name.lower(), name, value, line)
 
 
 class Headers:
@@ -116,9 +126,10 @@ class Headers:
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of all lines of that name, lower case, without empty ones (RFC 9110 §5.6.1)."""
-        values = self.get_all(name)
-        if not values:
+        keys = self.keys
+        if name not in keys and name.lower() not in keys:
             return ()
+        values = self.get_all(name)
         line = values[0] if len(values) == 1 else b",".join(values)
         return _remembered_members(line) if len(line) <= MAX_REMEMBERED else _members(line)
 

@@ -15,7 +15,7 @@ import attrs
 
 from trioproxy.errors import ProxyError
 from trioproxy.wire.events import BodyKind
-from trioproxy.wire.headers import MAX_REMEMBERED, Field, Headers, make_field
+from trioproxy.wire.headers import MAX_REMEMBERED, Field, Headers
 
 if TYPE_CHECKING:
     from trioproxy.wire.buffer import Buffer
@@ -113,7 +113,8 @@ def read_field(line: bytes) -> Field:
     if match is None:
         raise ValueError("no field")
     name, value = match.groups()
-    return make_field(name, value.rstrip(b" \t"))
+    value = value.rstrip(b" \t")
+    return Field(name.lower(), name, value, b"%b: %b\r\n" % (name, value))
 
 
 remembered_field = lru_cache(maxsize=2048)(read_field)
