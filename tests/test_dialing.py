@@ -47,6 +47,31 @@ async def test_a_kept_connection_gives_its_lease_back_and_is_used_again():
         again.close()
 
 
+async def test_a_connection_can_be_cut_under_whoever_holds_it():
+    async with proxying(answers()) as proxy:
+        connection = await attempts(proxy).connect()
+        assert connection.upstream.connections == {connection}
+        connection.cut()
+        assert connection.stream.socket.fileno() == -1
+        assert (connection.upstream.active, connection.upstream.connections) == (0, set())
+        connection.keep(proxy.idle)  # its holder may not have noticed
+        connection.close()
+        connection.cut()
+        assert (connection.upstream.active, len(proxy.idle)) == (0, 0)
+
+
+async def test_what_is_connected_to_only_after_the_deadline_of_a_drain_goes_elsewhere():
+    async with proxying(answers(), answers()) as proxy:
+        first, second = proxy.upstreams
+        first.cut_at = trio.current_time()  # as if the drain had come behind the pick
+        connection = await attempts(proxy).connect()
+        assert connection.upstream is second
+        assert (first.active, second.active) == (0, 1)
+        assert proxy.counted(m.RETRIES) == {"backend connect": 1}
+        assert proxy.counted(m.CONNECT_FAILURES) == {}
+        connection.close()
+
+
 async def test_the_lease_counts_before_the_connect():
     async with silent_address() as address, proxying(address) as proxy, trio.open_nursery() as nursery:
         nursery.start_soon(attempts(proxy).connect)

@@ -122,6 +122,8 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
             assert upstream == {
                 "address": proxy.context.config.pools[POOL].upstreams[0].address,
                 "state": "up",
+                "health": "up",
+                "drain": None,
                 "weight": 1,
                 "backup": False,
                 "active": 1,
@@ -129,6 +131,23 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
                 "tunnels_total": 1,
             }
             await tunnel.close()
+
+
+async def test_a_draining_upstream_tells_its_health_and_its_deadline(tmp_path, autojump_clock):
+    async with serving_unix(tmp_path) as proxy:
+        (upstream,) = proxy.context.pools[POOL].upstreams
+        upstream.drain(30)
+        await trio.sleep(10)
+
+        def told():
+            (pool,) = proxy.status.status()["pools"]
+            return {key: pool["upstreams"][0][key] for key in ("state", "health", "drain")}
+
+        assert told() == {"state": "draining", "health": "up", "drain": {"cut_in_seconds": 20}}
+        await trio.sleep(100)
+        assert told()["drain"] == {"cut_in_seconds": 0}
+        upstream.resume()
+        assert told() == {"state": "up", "health": "up", "drain": None}
 
 
 async def test_gauges_are_part_of_a_scrape(tmp_path, autojump_clock):

@@ -12,6 +12,7 @@ from support.serving import POOL, serving_unix
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import tunnel_list
+from trioproxy.admin.control import TUNNEL_FILTERS
 from trioproxy.tunnel_list import merge, order
 
 
@@ -106,9 +107,9 @@ async def test_filters_leave_what_has_all_of_the_values(tmp_path, autojump_clock
         await wait_all_tasks_blocked()
         upstream = proxy.context.config.pools[POOL].upstreams[0].address
         everything = {"pool": POOL, "upstream": upstream, "route": "all", "client": "unix", "listener": "l0"}
-        assert set(everything) == set(tunnel_list.FILTERS)
+        assert set(everything) == set(TUNNEL_FILTERS)
         assert all_of(proxy, **everything)["total"] == 1
-        for name in tunnel_list.FILTERS:
+        for name in TUNNEL_FILTERS:
             assert all_of(proxy, **{**everything, name: "other"}) == {"total": 0, "tunnels": []}
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
 import pytest
+import trio
 from trio import socket
 from trio.testing import memory_stream_pair
 
@@ -223,3 +225,26 @@ def test_a_pool_is_ready_while_one_upstream_is_up():
     assert not made.ready
     made.upstreams[1].health.observe(True)
     assert made.ready
+
+
+async def test_who_waits_for_the_last_lease_of_a_draining_upstream_is_woken_by_it(autojump_clock):
+    made = pool("10.0.0.1:80")
+    (draining,) = made.upstreams
+    first, second = made.lease(), made.lease()
+    draining.drain(30)
+    assert (draining.state, draining.cut_in()) == ("draining", 30)
+
+    async def release():
+        await trio.sleep(1)
+        first.release()
+        await trio.sleep(1)
+        second.release()
+
+    async with trio.open_nursery() as nursery:
+        start = trio.current_time()
+        nursery.start_soon(release)
+        await draining.no_leases()
+        assert trio.current_time() == start + 2
+    await draining.no_leases()  # at once
+    draining.resume()
+    assert draining.eligible and draining.cut_in() == math.inf

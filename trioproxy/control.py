@@ -11,6 +11,7 @@ import attrs
 
 from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
+from trioproxy.config_syntax import canonical
 from trioproxy.errors import Reason
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ class LocalControl:
         found = self._context.pools.get(pool)
         if found is None:
             raise Unknown("pool", pool, list(self._context.pools))
-        upstreams = {upstream.address: upstream for upstream in found.upstreams}
-        if address not in upstreams:
-            raise Unknown(f"upstream of pool {pool}", address, list(upstreams))
-        return upstreams[address]
+        for upstream in found.upstreams:
+            if canonical(upstream.address) == canonical(address):
+                return upstream
+        raise Unknown(f"upstream of pool {pool}", address, [upstream.address for upstream in found.upstreams])
 
     def _answer(self, upstream: Upstream) -> dict[str, Any]:
         return {

@@ -47,7 +47,10 @@ class UpstreamDrains:
         """
         self._cancel(upstream)
         upstream.drain(timeout)
-        self._tell("upstream_drain", upstream, spread=spread, timeout=timeout, active=upstream.active)
+        self.context.metrics.news += 1
+        self.context.log.info(
+            "upstream_drain", **_labels(upstream), active=upstream.active, spread=spread, timeout=timeout
+        )
         scope = self._running[upstream] = trio.CancelScope()
         # As for the whole process: all are told while there is time to answer.
         self.nursery.start_soon(self._run, upstream, scope, min(spread, timeout / 2))
@@ -57,7 +60,8 @@ class UpstreamDrains:
         self._cancel(upstream)
         if upstream.draining:
             upstream.resume()
-            self._tell("upstream_resume", upstream, state=upstream.state)
+            self.context.metrics.news += 1
+            self.context.log.info("upstream_resume", **_labels(upstream), state=upstream.state)
 
     def tunnels(self, upstream: Upstream) -> list[Upgraded]:
         """Those open to it."""
@@ -78,7 +82,8 @@ class UpstreamDrains:
             await upstream.no_leases()
             if not scope.cancel_called:  # by a resume, say, before this task had begun
                 del self._running[upstream]
-                self._tell("upstream_drained", upstream, cut=cut)
+                self.context.metrics.news += 1
+                self.context.log.info("upstream_drained", **_labels(upstream), cut=cut)
 
     def _cut(self, upstream: Upstream) -> int:
         """End what it still has, tunnels with a reset to both sides; how many that were."""
@@ -89,6 +94,6 @@ class UpstreamDrains:
             connection.cut()
         return left
 
-    def _tell(self, event: str, upstream: Upstream, **more: object) -> None:
-        self.context.metrics.news += 1
-        self.context.log.info(event, pool=upstream.pool, upstream=upstream.address, **more)
+
+def _labels(upstream: Upstream) -> dict[str, str]:
+    return {"pool": upstream.pool, "upstream": upstream.address}

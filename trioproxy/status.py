@@ -122,6 +122,8 @@ class Status:
         return {
             "address": upstream.address,
             "state": upstream.state,
+            "health": upstream.health.state,
+            "drain": {"cut_in_seconds": round(upstream.cut_in(), 3)} if upstream.draining else None,
             "weight": upstream.weight,
             "backup": upstream.backup,
             "active": upstream.active,

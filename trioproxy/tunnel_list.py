@@ -6,7 +6,7 @@ Pages of several processes make one page here, too; asking for them is `admin`'s
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trioproxy.upgrade import Upgraded
-
-FILTERS: Final = ("pool", "upstream", "route", "client", "listener")  # what `where` may name
 
 
 def order(tunnel: str) -> tuple[str, int, str]:

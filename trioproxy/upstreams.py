@@ -138,6 +138,10 @@ class Upstream:
         """Let it have leases again, if its health does."""
         self.draining, self.cut_at = False, math.inf
 
+    def cut_in(self) -> float:
+        """How many seconds from now what a drain has left is cut; 0 where that has been, infinity without a drain."""
+        return max(0.0, self.cut_at - trio.current_time())
+
     async def no_leases(self) -> None:
         """Wait until this process holds none, while it is draining."""
         while self.leases.own:

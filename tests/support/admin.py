@@ -12,13 +12,13 @@ import attrs
 import h11
 import trio
 
-from trioproxy.admin import make_app, serve_admin
+from trioproxy.admin import Unknown, make_app, serve_admin
 from trioproxy.config import AdminConfig, Config
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from trioproxy.logs.log import MemoryLog
 
@@ -29,12 +29,33 @@ class FakeControl:
     metrics: Metrics = attrs.field(factory=Metrics)
     answer: tuple[bool, dict[str, Any]] = (True, {"ready": True})
     document: dict[str, Any] = attrs.field(factory=lambda: {"version": "1"})
+    page: dict[str, Any] = attrs.field(factory=lambda: {"total": 0, "tunnels": []})
+    commands: list[tuple[Any, ...]] = attrs.field(factory=list)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         return self.answer
 
     async def status(self) -> dict[str, Any]:
         return self.document
+
+    async def tunnels(self, *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
+        self.commands.append(("tunnels", after, limit, dict(where)))
+        return self.page
+
+    async def drain_upstream(self, pool: str, address: str, *, spread: float, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109
+        return self._take("drain", pool, address, spread, timeout)
+
+    async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
+        return self._take("resume", pool, address)
+
+    async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:
+        return self._take("close", tunnel, code)
+
+    def _take(self, *command: Any) -> dict[str, Any]:
+        if "gone" in command:
+            raise Unknown("such thing", "gone", ["here"])
+        self.commands.append(command)
+        return {"done": command[0]}
 
 
 @attrs.frozen
@@ -59,16 +80,29 @@ class Admin:
         host, port = self.address.split(":")
         return await trio.open_tcp_stream(host, int(port))
 
-    async def get(self, target: str, *, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
+    async def get(
+        self, target: str, *, method: str = "GET", host: str | None = None, body: bytes = b"", **headers: str
+    ) -> Answer:
         """One request on a connection of its own; `host` is the address unless given, "" for none (then HTTP/1.0)."""
         async with await self.dial() as stream:
-            return await exchange(stream, method, target, self.address if host is None else host, headers)
+            return await exchange(stream, method, target, self.address if host is None else host, headers, body)
+
+    async def post(self, target: str, body: Any = None, **how: Any) -> Answer:
+        """A command as it should be, where `how` does not say otherwise; `body` is bytes, or what JSON is made of."""
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.get(target, method="POST", body=content, **{"content_type": "application/json", **how})
 
 
-async def exchange(stream: trio.SocketStream, method: str, target: str, host: str, headers: dict[str, str]) -> Answer:
+async def exchange(
+    stream: trio.SocketStream, method: str, target: str, host: str, headers: dict[str, str], body: bytes = b""
+) -> Answer:
     peer = h11.Connection(h11.CLIENT)
     fields = [("Host", host), *((name.replace("_", "-"), value) for name, value in headers.items())]
+    if body:
+        fields.append(("Content-Length", str(len(body))))
     await stream.send_all(peer.send(h11.Request(method=method, target=target, headers=fields)) or b"")
+    if body:
+        await stream.send_all(peer.send(h11.Data(data=body)) or b"")
     await stream.send_all(peer.send(h11.EndOfMessage()) or b"")
     head, body = None, b""
     while True:

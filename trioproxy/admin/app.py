@@ -6,7 +6,9 @@ It reads what its `Control` offers and knows nothing of the proxy's inside; serv
 from __future__ import annotations
 
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlencode
 
 import attrs
 from starlette.applications import Starlette
@@ -14,20 +16,32 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from trioproxy.admin.guard import Token, host_allowed, read_token
+from trioproxy.admin.control import TUNNEL_FILTERS, Unknown
+from trioproxy.admin.guard import Guard, Token, read_token
+from trioproxy.admin.reading import digits, read_body, read_query
+from trioproxy.config_rules import close_code, number, text
 from trioproxy.logs import Log
+from trioproxy.relay.tunnel import SERVICE_RESTART
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from trioproxy.admin.control import Control
 
-    Handler = Callable[[Request], Awaitable[Response]]
 
 _API: Final = "/api"
+
+_SECONDS: Final = number("a number of seconds")
+_MOST_ON_A_PAGE: Final = 1000  # tunnels: half a megabyte, and a few milliseconds of the loop
+_USUAL_PAGE: Final = 100
+_TUNNELS_QUERY: Final = MappingProxyType(
+    {
+        "after": text("an id", bool),
+        "limit": digits(1, _MOST_ON_A_PAGE),
+        **dict.fromkeys(TUNNEL_FILTERS, text("a name", bool)),
+    }
+)
 
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -46,6 +60,7 @@ _PAGE: Final = """<!doctype html>
 <h1>trioproxy</h1>
 <ul>
 <li><a href="/api/status">/api/status</a>: pools, upstreams, totals (JSON)
+<li><a href="/api/tunnels">/api/tunnels</a>: the open ones (JSON)
 <li><a href="/metrics">/metrics</a>: for Prometheus
 <li><a href="/readyz">/readyz</a>: whether it takes traffic
 <li><a href="/healthz">/healthz</a>: whether it works
@@ -59,9 +74,10 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
     Without `token` it reads the configured token file, once, and raises OSError or ValueError where that cannot be
     used. What goes wrong in a handler is logged and answered 500.
     """
-    endpoints = _Endpoints(control)
-    guard = _Guard(control, address, token or Token(read_token(control.config.admin.token_file)))
-    errors = _Errors(Log.null() if log is None else log)
+    token = token or Token(read_token(control.config.admin.token_file))
+    endpoints, commands = _Endpoints(control), _Commands(control)
+    guard, errors = Guard(control, address, token), _Errors(Log.null() if log is None else log)
+    upstream = "/api/pools/{pool}/upstreams/{address:path}"
     app = Starlette(
         routes=[
             Route("/", endpoints.page, methods=["GET"]),
@@ -69,8 +85,12 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
             Route("/healthz", endpoints.healthz, methods=["GET"]),
             Route("/readyz", endpoints.readyz, methods=["GET"]),
             Route("/api/status", guard(endpoints.status), methods=["GET"]),
+            Route("/api/tunnels", guard(endpoints.tunnels), methods=["GET"]),
+            Route(f"{upstream}/drain", guard.command(commands.drain), methods=["POST"]),
+            Route(f"{upstream}/resume", guard.command(commands.resume), methods=["POST"]),
+            Route("/api/tunnels/{id}/close", guard.command(commands.close), methods=["POST"]),
         ],
-        exception_handlers={HTTPException: errors.refused, Exception: errors.failed},
+        exception_handlers={HTTPException: errors.refused, Unknown: errors.unknown, Exception: errors.failed},
     )
     app.router.redirect_slashes = False
     return _with_headers(app)
@@ -97,27 +117,42 @@ class _Endpoints:
     async def status(self, _request: Request) -> Response:
         return JSONResponse(await self.control.status())
 
+    async def tunnels(self, request: Request) -> Response:
+        query = read_query(request, _TUNNELS_QUERY)
+        after, limit = query.pop("after", ""), query.pop("limit", _USUAL_PAGE)
+        page = await self.control.tunnels(after=after, limit=limit, where=query)
+        headers = {"x-total-count": str(page["total"])}
+        if len(page["tunnels"]) == limit:  # there may be more
+            link = urlencode({**query, "limit": limit, "after": page["tunnels"][-1]["id"]})
+            headers["link"] = f'</api/tunnels?{link}>; rel="next"'
+        return JSONResponse(page["tunnels"], headers=headers)
+
 
 @attrs.frozen(eq=False)
-class _Guard:
-    """Wraps handlers so that only those get through who may."""
+class _Commands:
+    """What changes something; each answers how things stand then."""
 
     control: Control
-    address: str
-    token: Token
 
-    def __call__(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            self._check(request)
-            return await handler(request)
+    async def drain(self, request: Request) -> Response:
+        defaults = self.control.config.server.drain
+        body = await read_body(request, {"spread": _SECONDS, "timeout": _SECONDS})
+        spread, timeout = body.get("spread", defaults.spread), body.get("timeout", defaults.timeout)
+        told = await self.control.drain_upstream(*_upstream(request), spread=spread, timeout=timeout)
+        return JSONResponse(told)
 
-        return guarded
+    async def resume(self, request: Request) -> Response:
+        await read_body(request, {})
+        return JSONResponse(await self.control.resume_upstream(*_upstream(request)))
 
-    def _check(self, request: Request) -> None:
-        if not host_allowed(request.headers.get("host", ""), self.address, self.control.config.admin.hosts):
-            raise HTTPException(HTTPStatus.FORBIDDEN, "Host is neither the admin address nor in admin.hosts")
-        if not self.token.admits(request.headers.get("authorization", "")):
-            raise HTTPException(HTTPStatus.UNAUTHORIZED, "token required", {"WWW-Authenticate": "Bearer"})
+    async def close(self, request: Request) -> Response:
+        body = await read_body(request, {"code": close_code()})
+        told = await self.control.close_tunnel(request.path_params["id"], body.get("code", SERVICE_RESTART))
+        return JSONResponse(told)
+
+
+def _upstream(request: Request) -> tuple[str, str]:
+    return request.path_params["pool"], request.path_params["address"]
 
 
 @attrs.frozen(eq=False)
@@ -127,6 +162,9 @@ class _Errors:
     async def refused(self, request: Request, error: Exception) -> Response:
         refusal = cast("HTTPException", error)  # what Starlette was told to bring here
         return _error(request, refusal.status_code, refusal.detail, refusal.headers)
+
+    async def unknown(self, request: Request, error: Exception) -> Response:
+        return _error(request, HTTPStatus.NOT_FOUND, str(error))
 
     async def failed(self, request: Request, error: Exception) -> Response:
         self.log.error("admin_failed", path=request.url.path, exc_info=error)

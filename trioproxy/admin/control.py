@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from trioproxy.config import Config
     from trioproxy.metrics import Metrics
+
+
+TUNNEL_FILTERS: Final = ("pool", "upstream", "route", "client", "listener")  # what `tunnels(where=...)` may name
 
 
 @attrs.define(eq=False)

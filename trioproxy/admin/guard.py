@@ -1,22 +1,72 @@
-"""Who may use the API: the Host it must be asked by, and the token it may need.
+"""Who may use the API: the Host it must be asked by, the Origin it must not come from, and the token it may need.
 
 A page on the web can make an operator's browser send requests to loopback, also under a name of its own that resolves
-there (DNS rebinding). Checking Host refuses the second; a token refuses whoever does not have it.
+there (DNS rebinding). Checking Host refuses the second; the first cannot send JSON without asking (a preflight request,
+to which nobody answers here), nor without telling its Origin. A token refuses whoever does not have it.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from trioproxy.admin.control import Control
+
+    Handler = Callable[[Request], Awaitable[Response]]
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+@attrs.define(eq=False)
+class Guard:
+    """Wraps the handlers of the admin listener at `address` so that only those requests get through that may."""
+
+    control: Control
+    address: str
+    token: Token
+
+    def __call__(self, handler: Handler) -> Handler:
+        """For what is read: Host, Origin and token are checked."""
+
+        async def guarded(request: Request) -> Response:
+            self._check(request)
+            return await handler(request)
+
+        return guarded
+
+    def command(self, handler: Handler) -> Handler:
+        """For what changes something: besides, it has to come as JSON."""
+
+        async def guarded(request: Request) -> Response:
+            self._check(request)
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
+            return await handler(request)
+
+        return guarded
+
+    def _check(self, request: Request) -> None:
+        admin = self.control.config.admin
+        if not host_allowed(request.headers.get("host", ""), self.address, admin.hosts):
+            raise HTTPException(HTTPStatus.FORBIDDEN, "Host is neither the admin address nor in admin.hosts")
+        origin = request.headers.get("origin")
+        if origin is not None and not host_allowed(origin.rpartition("://")[2], self.address, admin.hosts):
+            raise HTTPException(HTTPStatus.FORBIDDEN, "Origin is neither the admin address nor in admin.hosts")
+        if not self.token.admits(request.headers.get("authorization", "")):
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, "token required", {"WWW-Authenticate": "Bearer"})
 
 
 def read_token(path: str) -> bytes | None:
