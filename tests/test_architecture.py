@@ -42,7 +42,7 @@ RANKS = (
     {"server"},
     {"reloader"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.
-    {"lifecycle", "demo"},
+    {"lifecycle", "demo"} | {"remote"},  # for commands alone; it needs nothing of the proxy
     {"cli", "__init__"},
     {"__main__"},
 )

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -7,6 +8,8 @@ from click.testing import CliRunner
 
 from trioproxy import __version__
 from trioproxy.cli import Commands, main
+
+EXAMPLE = Path(__file__).parents[2] / "config.toml"
 
 
 def run(*args):
@@ -92,3 +95,15 @@ def test_check_loads_nothing_of_the_server():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.endswith("0 set()\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    command = subprocess.Popen(
+        [sys.executable, "-m", "trioproxy", "check", "--show", "-c", str(EXAMPLE)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    assert command.wait() == 1
+    command.stderr.close()

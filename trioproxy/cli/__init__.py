@@ -3,6 +3,7 @@
 Each command is a file here, loaded only when it is asked for; what the commands do stands in the modules they call.
 """
 
+import os
 import pkgutil
 import sys
 from importlib import import_module
@@ -17,12 +18,16 @@ WRONG = 2  # usage or configuration
 
 
 class Commands(click.Group):
-    """The commands of this folder: file `import_nginx.py` is `import-nginx`, its function `import_nginx`."""
+    """The commands of this folder: file `import_nginx.py` is `import-nginx`, its function `import_nginx`.
+
+    Files whose name begins with an underscore are no commands.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name, sorted."""
         del ctx
-        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+        names = [module.name for module in pkgutil.iter_modules(__path__)]
+        return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, its file loaded now; None if there is no such file."""
@@ -44,6 +49,9 @@ class Commands(click.Group):
             _fail(error.message, error.exit_code)
         except click.ClickException as error:
             _fail(f"trioproxy: {' '.join(error.format_message().split())}", error.exit_code)
+        except BrokenPipeError:  # whoever reads has had enough (`| head`)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+            sys.exit(FAILED)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"trioproxy: {where}{error.strerror or error}", FAILED)
