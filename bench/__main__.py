@@ -13,7 +13,7 @@ import attrs
 import click
 import trio
 
-from bench import load, peers
+from bench import load, peers, table
 from bench.cases import CASES, Case
 from bench.picture import draw
 from bench.processes import ProcessError, raise_descriptor_limit
@@ -105,6 +105,7 @@ def write(results: Results, json_file: Path, picture: Path) -> None:
 @click.option("--access-log", is_flag=True, help="Every proxy writes one, to a file. Default: none does.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=OUT / "bench.json")
 @click.option("--picture", type=click.Path(path_type=Path), default=OUT / "bench.svg")
+@click.option("--markdown", is_flag=True, help="With --show: the headlines as the README has them.")
 @click.option("--show", type=click.Path(path_type=Path, exists=True), help="Measure nothing: the tables of this JSON.")
 def main(
     *,
@@ -116,11 +117,15 @@ def main(
     access_log: bool,
     json_file: Path,
     picture: Path,
+    markdown: bool,
     show: Path | None,
 ) -> None:
     """Measure trioproxy beside other proxies, each in one process, before the same echo server, on loopback."""
     if show:
         results = Results.load(show)
+        if markdown:
+            print("\n".join(table.markdown(results)))
+            return
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_text(draw(results))
         print("\n".join(report(results)))

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import attrs
 
 from bench.headlines import HEADLINES
-from bench.table import number
+from bench.table import conditions, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +80,8 @@ class Panel:
 
 def caption(results: Results) -> list[str]:
     """Machine, versions and how to read it, in lines that fit."""
-    machine = results.about["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in results.about["peers"].items())
     words = (
-        f"Bar: median of {results.about['settings']['rounds']} alternating rounds; line: least to greatest. "
-        f"One process each, loopback, {machine['cpus']} processors ({machine['cpu']}), Linux {machine['kernel']}, "
-        f"Python {machine['python']}, {machine['when']}. {versions}. "
+        f"Bar: median; line: least to greatest. {conditions(results)} "
         "naive: two Trio tasks a tunnel; messages: trio-websocket on both sides."
     ).split()
     lines = [""]

@@ -83,6 +83,32 @@ def goal_table(results: Results) -> Iterator[str]:
     yield from columns(rows)
 
 
+def markdown(results: Results) -> Iterator[str]:
+    """The headlines for a page of the documentation; the machine and versions in a sentence below."""
+    names = [name for name in results.about["peers"] if name != "trioproxy"]
+    yield "| median | trioproxy | " + " | ".join(names) + " |"
+    yield "|---|" + "---:|" * (len(names) + 1)
+    for headline in HEADLINES:
+        case = results.find(headline.case)
+        if case:
+            spreads = [results.spread(case, name, headline.figure) for name in ("trioproxy", *names)]
+            own, *others = [number(spread.median) if spread else "-" for spread in spreads]
+            yield f"| {headline.title}, {headline.unit} | **{own}** | " + " | ".join(others) + " |"
+    yield ""
+    yield conditions(results)
+
+
+def conditions(results: Results) -> str:
+    """What the figures hold for: machine, versions, rounds."""
+    machine, settings = results.about["machine"], results.about["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in results.about["peers"].items())
+    return (
+        f"Medians of {settings['rounds']} alternating rounds, {machine['when']}: one process each, loopback, "
+        f"{machine['cpus']} processors ({machine['cpu']}), Linux {machine['kernel']}, Python {machine['python']}. "
+        f"{versions}."
+    )
+
+
 def report(results: Results) -> Iterator[str]:
     """Everything, line by line."""
     for case in results.samples:

@@ -9,7 +9,7 @@ import pytest
 from bench.headlines import HEADLINES, Goal
 from bench.picture import draw
 from bench.results import Results
-from bench.table import columns, number, report
+from bench.table import columns, markdown, number, report
 
 MACHINE = {"cpu": "<CPU & more>", "cpus": 2, "kernel": "6", "python": "3", "when": "now"}
 
@@ -54,6 +54,14 @@ def test_a_goal_with_a_peer_compares_medians(results):
 def test_a_goal_without_a_peer_is_a_bound_of_its_own(results):
     assert Goal("", "memory-", "kb_per_tunnel", "less", 12.0).judge(results).met
     assert Goal("", "memory-", "kb_per_tunnel", "less", 1.0, "envoy").judge(results) is None
+
+
+def test_the_table_of_a_page_begins_with_our_own_column(results):
+    head, rule, *rows, gap, below = markdown(results)
+    assert (head, rule, gap) == ("| median | trioproxy | nginx |", "|---|---:|---:|", "")
+    assert len(rows) == len(HEADLINES)
+    assert {row.split("|", 2)[2] for row in rows} == {" **12.0** | 10.0 |"}
+    assert "1 alternating rounds" in below and "nginx 1, trioproxy 2" in below
 
 
 def test_columns_line_up():
