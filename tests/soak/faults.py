@@ -248,8 +248,7 @@ async def upstream_fin(scene: Scene) -> None:
 
 
 async def upstream_cut_inside_a_frame(scene: Scene) -> None:
-    said = await last_words(await scene.order("cut"))
-    assert said == "reset", said
+    assert await last_words(await scene.order("cut")) == "reset"
 
 
 async def upstream_breach(scene: Scene) -> None:

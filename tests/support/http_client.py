@@ -84,15 +84,23 @@ class HttpConnection:
 
     stream: trio.abc.HalfCloseableStream
     buffer: bytearray = attrs.Factory(bytearray)
+    was_reset: bool = False
 
     async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data)
+        try:
+            await self.stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            # The kernel tells of a reset once, to whoever comes first; reading would then find an end like any other.
+            self.was_reset = self.was_reset or isinstance(error.__cause__, ConnectionResetError)
+            raise
 
     async def _more(self) -> None:
         try:
             data = await self.stream.receive_some(READ_BYTES)
         except trio.BrokenResourceError as error:
             raise ConnectionResetError(f"reset after {bytes(self.buffer[:200])!r}") from error
+        if not data and self.was_reset:
+            raise ConnectionResetError(f"reset before {bytes(self.buffer[:200])!r} was read")
         if not data:
             raise ConnectionError(f"closed after {bytes(self.buffer[:200])!r}")
         self.buffer += data
