@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 import pytest
 import trio
 from support.frames import CLOSE, close_payload, open_websocket
 from support.http_client import connection, dial, get_request
+from support.leaving import Goodbye, bins, talk_until_asked
 from support.load import load_on
 from support.peers import run_server
 from support.proxied import proxied, proxied_http
@@ -53,6 +55,45 @@ async def test_tunnels_are_closed_with_1001_spread_over_time(programs):
         assert took > SPREAD / 4
         assert await proxy.program.wait() == 0
     assert proxy.log_contains("tunnel_end", reason="draining")
+
+
+@pytest.mark.slow
+async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(programs):
+    count, spread, limit = 500, 10.0, 60.0
+    _, proxy = await echo_behind(programs, spread=spread, timeout=limit)
+    told: list[Goodbye] = []
+    async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
+        for tunnel in await open_tunnels(range(count)):
+            clients.start_soon(talk_until_asked, tunnel, told)
+        await proxy.wait_until(lambda seen: seen.total("messages_total") > count, "load")
+        start = trio.current_time()
+        proxy.terminate()
+        assert await proxy.program.wait(limit) == 0
+    parts = bins(told, start, spread)
+    print(f"{count} tunnels asked in tenths of {spread:g} s: {parts}")  # noqa: T201 - a figure
+    assert {one.code for one in told} == {1001} and len(told) == count
+    assert max(parts) <= 2 * count / 10, parts
+    assert all(one.answers for one in told)
+    ended = [entry for entry in proxy.log if entry["event"] == "tunnel_end"]
+    assert {(entry["reason"], entry["close_code"]) for entry in ended} == {("draining", 1001)}
+    assert not proxy.log_contains("cut")
+
+
+async def test_who_does_not_go_is_cut_at_the_deadline_and_not_before(programs):
+    server = await run_server(programs, "fast_echo.py")
+    drain, limit = {"drain": {"spread": 1, "timeout": 4}}, 4
+    proxy = await run_proxy(programs, settings([server.address], server=drain, timeouts={"close": 60}))
+    told: list[Goodbye] = []
+    async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
+        for tunnel in await open_tunnels(range(20)):
+            clients.start_soon(partial(talk_until_asked, tunnel, told, polite=tunnel.number % 2 == 0))
+        await proxy.wait_until(lambda seen: seen.total("messages_total") > 20, "load")
+        start = trio.current_time()
+        proxy.terminate()
+        assert await proxy.program.wait() == 0
+    stubborn = [one for one in told if one.ended - start >= limit]
+    assert len(told) == 20 and len(stubborn) == 10
+    assert proxy.log_contains("cut", tunnels=10)
 
 
 async def test_a_tunnel_works_until_its_close_frame_comes(programs):

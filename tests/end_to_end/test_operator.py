@@ -1,0 +1,168 @@
+"""One upstream taken out and back, and tunnels closed, by the commands of an operator on a running proxy."""
+
+from __future__ import annotations
+
+import json
+import signal
+from functools import partial
+
+import pytest
+import trio
+from support.frames import CLOSE, close_payload, open_websocket, websocket
+from support.http_client import ask, get
+from support.leaving import Goodbye, bins, talk_until_asked
+from support.load import load_on
+from support.peers import run_server
+from support.processes import PYTHON
+from support.proxy import run_proxy
+from support.settings import settings
+
+
+async def two_behind(programs, **tables):
+    servers = [await run_server(programs, "fast_echo.py", name) for name in ("a", "b")]
+    return servers, await run_proxy(programs, settings([server.address for server in servers], **tables))
+
+
+async def command(proxy, *args, status=0):
+    """What a command writes."""
+    argv = [PYTHON, "-m", "trioproxy", *args, "--admin", proxy.admin]
+    done = await trio.run_process(argv, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.returncode == status, done
+    return (done.stdout if status == 0 else done.stderr).decode()
+
+
+async def post(proxy, path, body=b"{}", *lines):
+    fields = ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close", *lines]
+    head = "\r\n".join([f"POST {path} HTTP/1.1", f"Host: {proxy.admin}", *fields, "", ""])
+    return await ask(proxy.admin, head.encode() + body)
+
+
+@pytest.mark.slow
+async def test_five_hundred_tunnels_of_an_upstream_are_asked_over_the_whole_window_and_move(programs):
+    count, spread = 500, 10.0
+    servers, proxy = await two_behind(programs)
+    told: list[Goodbye] = []
+    async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
+        tunnels = await open_tunnels(range(2 * count))
+        for tunnel in tunnels:
+            clients.start_soon(talk_until_asked, tunnel, told)
+        await proxy.wait_until(lambda seen: seen.total("messages_total") > 2 * count, "load")
+        start = trio.current_time()
+        answer = await post(
+            proxy, f"/api/pools/backend/upstreams/{servers[0].address}/drain", b'{"spread": 10, "timeout": 60}'
+        )
+        assert (answer.status, json.loads(answer.body)["tunnels"]) == (200, count)
+        (await proxy.wait_for_state(servers[0].address, "draining"))
+        moved = await open_tunnels(range(2 * count, 2 * count + 50))
+        assert {tunnel.server for tunnel in moved} == {"b"}
+        await proxy.logged("upstream_drained", seconds=60, upstream=servers[0].address, cut=0)
+        seen = await proxy.metrics()
+        assert seen.by("upstream", "upstream_active") == {servers[0].address: 0, servers[1].address: count + 50}
+        assert seen.total("closes_total", upstream=servers[0].address, by="proxy", code="1012") == count
+        parts = bins(told, start, spread)
+        print(f"{count} tunnels asked in tenths of {spread:g} s: {parts}")  # noqa: T201 - a figure
+        assert {(one.server, one.code) for one in told} == {("a", 1012)} and len(told) == count
+        assert max(parts) <= 2 * count / 10, parts
+        answered = {tunnel: tunnel.received for tunnel in tunnels if tunnel.server == "b"}
+        assert len(answered) == count and all(answered.values())
+        assert (await post(proxy, f"/api/pools/backend/upstreams/{servers[0].address}/resume")).status == 200
+        back = await open_tunnels(range(3 * count, 3 * count + 2))
+        assert {tunnel.server for tunnel in back} == {"a", "b"}
+        clients.cancel_scope.cancel()
+    await proxy.stop()
+
+
+async def test_who_does_not_go_is_cut_at_the_deadline_and_not_before(programs):
+    (server, _), proxy = await two_behind(programs, timeouts={"close": 60})
+    told: list[Goodbye] = []
+    async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
+        ours = [tunnel for tunnel in await open_tunnels(range(20)) if tunnel.server == "a"]
+        for index, tunnel in enumerate(ours):
+            clients.start_soon(partial(talk_until_asked, tunnel, told, polite=index % 2 == 0))
+        await proxy.wait_until(lambda seen: seen.total("messages_total") > 10, "load")
+        start = trio.current_time()
+        told_us = await command(proxy, "drain", "backend", server.address, "--spread", "1", "--timeout", "4", "--wait")
+        assert told_us == f"{server.address} of pool backend: drained\n"
+        assert trio.current_time() - start >= 4
+        clients.cancel_scope.deadline = trio.current_time() + 30
+    stubborn = [one for one in told if one.ended - start >= 4]
+    assert (len(told), len(stubborn)) == (10, 5)
+    assert proxy.log_contains("upstream_drained", cut=5)
+    assert (await proxy.metrics()).total("upstream_active", upstream=server.address) == 0
+
+
+async def test_an_operator_looks_takes_out_and_takes_back(programs):
+    (first, second), proxy = await two_behind(programs)
+    async with websocket(proxy.address) as a, websocket(proxy.address) as b:
+        assert a.head.get(b"x-server") == b"a" and b.head.get(b"x-server") == b"b"
+        assert first.address in await command(proxy, "tunnels")
+        told = json.loads(await command(proxy, "drain", "backend", first.address, "--spread", "0", "--json"))
+        assert told["state"] == "draining"
+        assert (await a.receive()).close_code == 1012
+        await a.send(CLOSE, close_payload(1012))
+        assert await a.http.at_end()
+        assert "drained" in await command(proxy, "drain", "backend", first.address, "--wait")
+        assert "drained" in await command(proxy, "status")
+        async with websocket(proxy.address) as c:
+            assert c.head.get(b"x-server") == b"b"
+        assert "up" in await command(proxy, "resume", "backend", first.address)
+        servers = set()
+        for _ in range(2):
+            async with websocket(proxy.address) as d:
+                servers.add(d.head.get(b"x-server"))
+        assert servers == {b"a", b"b"}
+        rows = json.loads(await command(proxy, "tunnels", "--json", "--upstream", second.address))
+        opened = await proxy.logged("tunnel_open", upstream=second.address)
+        assert opened["id"] in [row["id"] for row in rows]
+        assert "closing with 4242" in await command(proxy, "close", opened["id"], "--code", "4242")
+        assert (await b.receive()).close_code == 4242
+        await b.send(CLOSE, close_payload(4242))
+    await proxy.logged("tunnel_end", reason="operator", close_code=4242)
+    wrong = await command(proxy, "drain", "backend", "127.0.0.1:1", status=2)
+    assert wrong.startswith("trioproxy: ") and first.address in wrong and wrong.count("\n") == 1
+    await proxy.stop()
+    gone = await command(proxy, "status", status=1)
+    assert gone == f"trioproxy: cannot reach the admin at {proxy.admin}: connection refused (is it running?)\n"
+
+
+async def test_a_pool_without_an_upstream_left_says_when_to_come_back(programs):
+    (first, second), proxy = await two_behind(programs)
+    for server in (first, second):
+        await command(proxy, "drain", "backend", server.address)
+    answer = await get(proxy.address)
+    assert answer.status == 503 and answer.get(b"retry-after") is not None
+    with pytest.raises(AssertionError, match="503"):
+        await open_websocket(proxy.address)
+    await proxy.ask_admin("/readyz", status=503)
+    await command(proxy, "resume", "backend", second.address)
+    assert (await get(proxy.address)).status == 200
+    await proxy.ask_admin("/readyz")
+
+
+async def test_a_drain_lasts_through_reloads_and_changes_of_health(programs):
+    health = {"probe": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}
+    (first, _), proxy = await two_behind(programs, health=health)
+    await command(proxy, "drain", "backend", first.address)
+    first.kill()
+    await proxy.wait_until(lambda seen: seen.total("upstream_up", upstream=first.address) == 0, "down")
+    assert (await proxy.wait_for_state(first.address, "draining")).total("upstream_state", state="up") == 1
+    proxy.program.signal(signal.SIGHUP)
+    await proxy.logged("reload", result="applied")
+    await first.restart()
+    await proxy.wait_until(lambda seen: seen.total("upstream_up", upstream=first.address) == 1, "up again")
+    for _ in range(4):
+        assert (await get(proxy.address)).get(b"x-server") == b"b"
+    assert ": up" in await command(proxy, "resume", "backend", first.address)
+    assert {(await get(proxy.address)).get(b"x-server") for _ in range(2)} == {b"a", b"b"}
+
+
+async def test_a_page_elsewhere_can_do_nothing(programs):
+    (first, _), proxy = await two_behind(programs)
+    drain = f"/api/pools/backend/upstreams/{first.address}/drain"
+    assert (await post(proxy, drain, b"{}", "Origin: https://evil.example")).status == 403
+    plain = f"POST {drain} HTTP/1.1\r\nHost: {proxy.admin}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{{}}"
+    assert (await ask(proxy.admin, plain.encode())).status == 415
+    rebound = f"POST {drain} HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+    assert (await ask(proxy.admin, rebound.encode())).status == 403
+    seen = await proxy.metrics()
+    assert seen.total("upstream_state", state="draining") == 0
