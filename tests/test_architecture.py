@@ -21,7 +21,14 @@ RANKS = (
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
     | {"shared_board"}  # board's other half: what is not pure about several processes
-    | {"config_lines", "config_structure", "config_converter", "config_checks", "config_show"}  # parts of config_file
+    | {
+        "config_lines",
+        "config_structure",
+        "config_converter",
+        "config_checks",
+        "config_show",
+        "config_reload",
+    }  # parts of config_file
     | {"waits"}  # with nothing but Trio below it
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
@@ -52,6 +59,7 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "counts",
     "rewriting",
     "changes",
+    "config_reload",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

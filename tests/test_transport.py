@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 import stat
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -202,6 +202,21 @@ def resolving(*addresses):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
         yield
+
+
+async def test_binding_later_is_the_same_without_holding_up_the_loop(tmp_path):
+    with ExitStack() as stack:
+        for address in ("localhost:0", ":0", "[::1]:0"):
+            at_once, later = bind(address, inherited={}), await transport.bind_later(address, inherited={})
+            for sock in (*at_once, *later):
+                stack.enter_context(closing(sock))
+            assert [sock.family for sock in later] == [sock.family for sock in at_once]
+    (unix,) = await transport.bind_later(f"unix:{tmp_path / 'sock'}", inherited={})
+    unix.close()
+    with pytest.raises(ListenError, match=r"^cannot listen on a{64}\.test:80: "):
+        await transport.bind_later("a" * 64 + ".test:80", inherited={})
+    with pytest.raises(ListenError, match="no socket of that name"):
+        await transport.bind_later("fd:web", inherited={})
 
 
 def test_a_name_may_have_addresses_that_this_machine_has_not_as_long_as_it_has_one():

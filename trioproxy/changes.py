@@ -6,34 +6,37 @@ Pure: it decides, `reloading` does.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from trioproxy.config_reload import Reload, heeded
+from trioproxy.config_rules import describe
 from trioproxy.config_syntax import canonical
 from trioproxy.routing import normalise_host, normalise_path, normalise_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from trioproxy.config import Config, RouteConfig
 
 
 def restart_problems(old: Config, new: Config) -> list[str]:
     """What of `new` cannot come into force while the proxy runs: a line for each key."""
-    fixed = (
-        ("server.workers", old.server.workers, new.server.workers),
-        ("admin.address", old.admin.address, new.admin.address),
-    )
     return [
-        f"{key}: takes a restart: {_shown(now)} is in force, the file says {_shown(wanted)}"
-        for key, now, wanted in fixed
+        f"{key}: takes a restart: {describe(now)} is in force, the file says {describe(wanted)}"
+        for (key, now), (_, wanted) in zip(_fixed(old), _fixed(new), strict=True)
         if now != wanted
     ]
 
 
-def _shown(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def _fixed(settings: Any, where: str = "") -> Iterator[tuple[str, object]]:
+    for field in attrs.fields(type(settings)):
+        value, key = getattr(settings, field.name), f"{where}{field.name}"
+        if attrs.has(type(value)):
+            yield from _fixed(value, f"{key}.")
+        elif heeded(type(settings), field.name) is Reload.RESTART:
+            yield key, value
 
 
 def followed(old: Sequence[str], new: Sequence[str]) -> list[int | None]:
@@ -60,15 +63,16 @@ class Ways:
                 by_place[normalise_pattern(name), _path(route)].append(route)
         self.__attrs_init__(routes=dict(by_place))
 
-    def lead(self, listener: str, route: RouteConfig, host: bytes, pool: str) -> bool:
-        """Whether what came for `host` by `route`, of whatever configuration, would still be led from there to `pool`.
+    def find(self, listener: str, route: RouteConfig, host: bytes, pool: str) -> RouteConfig | None:
+        """The route that leads what came for `host` by `route`, of whatever configuration, to `pool` still, or None.
 
         `listener` is the name in this configuration. A route is the same as long as host and path are; where there is
         one of its kind (`exact` or not), that alone counts.
         """
         found = self._routes.get((_pattern(route, host), _path(route)), [])
         kind = [one for one in found if one.exact is route.exact] or found
-        return any(one.pool == pool and (not one.listeners or listener in one.listeners) for one in kind)
+        leading = (one for one in kind if one.pool == pool and (not one.listeners or listener in one.listeners))
+        return next(leading, None)
 
 
 def _path(route: RouteConfig) -> bytes:

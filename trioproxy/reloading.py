@@ -5,6 +5,7 @@ What differs is found in `changes`; when a reload is asked for, and from which f
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -21,7 +22,7 @@ from trioproxy.listening import Listener
 from trioproxy.metrics.declared import declare_series
 from trioproxy.relay.tunnel import SERVICE_RESTART
 from trioproxy.routing import Router
-from trioproxy.tunnels import has_way
+from trioproxy.tunnels import route_in_force
 
 if TYPE_CHECKING:
     import socket
@@ -117,7 +118,7 @@ class Prepared:
         for config in self._config.pools.values():
             self._add_pool(config)
         await self._look_at_new_upstreams()
-        self._bind(sockets)
+        await self._bind(sockets)
 
     def _read_token(self) -> None:
         if self._config.admin.address:
@@ -151,7 +152,7 @@ class Prepared:
             for watch in watches:
                 await watch.probed.wait()
 
-    def _bind(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+    async def _bind(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         living: dict[int, list[Listener]] = {}
         for listener in self._proxy.listeners:
             living.setdefault(id(listener.config), []).append(listener)  # a name may have several sockets
@@ -167,15 +168,23 @@ class Prepared:
                 self._listeners.append((config, groups[at]))
                 continue
             try:
-                made = sockets.get(config.name) or transport.bind(config.address, inherited=inherited)
+                made = sockets.get(config.name) or await transport.bind_later(config.address, inherited=inherited)
             except transport.ListenError as error:
-                problems.append(f"listener {config.name}: {error}")
+                problems.append(f"listener {config.name}: {error}{self._hint(error, config.address)}")
             else:
                 new = [Listener(self._proxy.context, config, sock) for sock in made]
                 self._listeners.append((config, new))
                 self._bound += new
         if problems:
             raise ReloadError(problems)
+
+    def _hint(self, error: transport.ListenError, address: str) -> str:
+        """Whether it is a listener of our own that has the port, as 0.0.0.0:80 stands in the way of 127.0.0.1:80."""
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
+            return ""
+        port = address.rpartition(":")[2]
+        own = [each.address for each in self._proxy.listeners if each.address.rpartition(":")[2] == port]
+        return f" (this proxy itself listens on {own[0]}: from there to here takes a restart)" if own else ""
 
     def abandon(self) -> None:
         """Close and forget what was built; everything stays as it is. Does nothing behind `commit`."""
@@ -209,10 +218,20 @@ class Prepared:
         self._commit_listeners()
         declare_series(context.metrics, self._config)
         self._new.clear()
-        lost = [opened for opened in context.tunnels.values() if not has_way(context, opened)]
+        lost = self._commit_tunnels()
         if lost:
             self._proxy.services.start_soon(close_lost, context, lost, drain)
         return len(lost)
+
+    def _commit_tunnels(self) -> list[Upgraded]:
+        """Those that have lost their way; the others may be idle for longer, where that has changed, and no less."""
+        lost: list[Upgraded] = []
+        for opened in self._proxy.context.tunnels.values():
+            if (route := route_in_force(self._proxy.context, opened)) is None:
+                lost.append(opened)
+            else:
+                opened.tunnel.idle_timeout = max(opened.tunnel.idle_timeout, route.timeouts.tunnel_idle)
+        return lost
 
     def _commit_pools(self) -> None:
         context = self._proxy.context

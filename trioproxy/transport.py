@@ -21,8 +21,10 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+_STREAM: Final = socket.SOCK_STREAM
+_PASSIVE: Final = socket.AI_PASSIVE
 # The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
 BACKLOG: Final = 65535
 # accept(2) failures that say "later": out of descriptors or memory. Pausing lets connections end and free some.
@@ -99,25 +101,50 @@ def client_name(family: int, sockaddr: Any) -> str:
 def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
     """Listening, non-blocking sockets for one configured address; a name with several addresses gives several.
 
-    `inherited` are the sockets of socket activation by name. The caller owns the result. Raises ListenError.
+    `inherited` are the sockets of socket activation by name. The caller owns the result. Raises ListenError. Where the
+    host is a name it blocks until that is looked up; `bind_later` does not.
     """
-    try:
+    with _explained(text):
         address = parse_address(text)
-        match address.kind:
-            case "fd":
-                return _adopt(address.name, inherited)
-            case "unix":
-                return [_bind_unix(address.path)]
-            case _:
-                return _bind_tcp(address)
+        host = address.host or None
+        found = socket.getaddrinfo(host, address.port, type=_STREAM, flags=_PASSIVE) if address.kind == "tcp" else []
+        return _bind(address, found, inherited)
+
+
+async def bind_later(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
+    """As `bind`, without holding up the loop for a name."""
+    with _explained(text):
+        address = parse_address(text)
+        host = address.host or None
+        found = []
+        if address.kind == "tcp":
+            found = await trio.socket.getaddrinfo(host, address.port, type=_STREAM, flags=_PASSIVE)
+        return _bind(address, found, inherited)
+
+
+@contextlib.contextmanager
+def _explained(text: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from error
     except ValueError as error:  # no address, or no name that could be looked up
         raise ListenError(f"cannot listen on {text}: {error}") from error
 
 
-def _bind_tcp(address: Address) -> list[socket.socket]:
-    found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _bind(
+    address: Address, found: Sequence[Any], inherited: Mapping[str, Sequence[socket.socket]]
+) -> list[socket.socket]:
+    match address.kind:
+        case "fd":
+            return _adopt(address.name, inherited)
+        case "unix":
+            return [_bind_unix(address.path)]
+        case _:
+            return _bind_tcp(found)
+
+
+def _bind_tcp(found: Sequence[Any]) -> list[socket.socket]:
     bound: list[socket.socket] = []
     failures: list[OSError] = []
     for family, _, _, _, sockaddr in dict.fromkeys(found):

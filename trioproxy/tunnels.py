@@ -16,6 +16,7 @@ from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.relay.tunnel import SERVICE_RESTART
 
 if TYPE_CHECKING:
+    from trioproxy.config import RouteConfig
     from trioproxy.context import Context
     from trioproxy.upgrade import Upgraded
 
@@ -25,7 +26,7 @@ def tunnel_opened(context: Context, opened: Upgraded) -> None:
     _record_start(context, opened)
     if context.draining:
         opened.tunnel.close(context.config.server.drain.code, Reason.DRAINING)
-    elif not has_way(context, opened):
+    elif route_in_force(context, opened) is None:
         opened.tunnel.close(SERVICE_RESTART, Reason.REMOVED)
     elif opened.connection.upstream.draining:
         opened.tunnel.close(SERVICE_RESTART, Reason.DRAINING)
@@ -38,15 +39,15 @@ def tunnel_ended(context: Context, opened: Upgraded) -> None:
     _record_end(context, opened)
 
 
-def has_way(context: Context, opened: Upgraded) -> bool:
-    """Whether the listener, route, pool and upstream of a tunnel are still there and still lead to each other."""
+def route_in_force(context: Context, opened: Upgraded) -> RouteConfig | None:
+    """A tunnel's route as it is now; None where listener, route, pool and upstream no longer lead to each other."""
     if context.ways is None:  # it is the configuration of the start
-        return True
+        return opened.route
     upstream = opened.connection.upstream
     if opened.entrance.closed or upstream.gone:
-        return False
+        return None
     listener, host = opened.entrance.config.name, opened.record.host.encode("latin-1")
-    return context.ways.lead(listener, opened.route, host, upstream.pool)
+    return context.ways.find(listener, opened.route, host, upstream.pool)
 
 
 def _record_start(context: Context, opened: Upgraded) -> None:
