@@ -12,7 +12,7 @@ TRAILERS = 3
 
 
 def body_of(kind, length=None):
-    return make_body(kind, length, max_head_bytes=TRAILER_BYTES, max_headers=TRAILERS, refuse=refuse_body)
+    return make_body(kind, length, TRAILER_BYTES, TRAILERS, refuse_body)
 
 
 def events_of(body, buffer):

@@ -233,10 +233,10 @@ class ChunkedBody:
 NO_BODY: Final = NoBody()
 
 
-def make_body(kind: BodyKind, length: int | None, *, max_head_bytes: int, max_headers: int, refuse: Refuse) -> Body:
+def make_body(kind: BodyKind, length: int | None, max_head_bytes: int, max_headers: int, refuse: Refuse) -> Body:
     """The reader of a body so framed; trailers are held to the limits of heads."""
+    if kind is BodyKind.LENGTH and length:
+        return LengthBody(length)
     if kind is BodyKind.CHUNKED:
         return ChunkedBody(max_trailer_bytes=max_head_bytes, max_trailers=max_headers, refuse=refuse)
-    if kind is BodyKind.UNTIL_CLOSE:
-        return UntilCloseBody()
-    return LengthBody(length) if length and kind is BodyKind.LENGTH else NO_BODY
+    return UntilCloseBody() if kind is BodyKind.UNTIL_CLOSE else NO_BODY

@@ -107,7 +107,7 @@ class RequestParser:
         buffer = self._buffer
         if buffer.data.startswith(b"\r\n", buffer.start):
             self._skip_empty_lines()
-        block = self._heads.read(buffer)
+        block = self._heads.read(buffer) if buffer.data else None
         if block is None:
             return None
         # A connection's first request is mostly its only one: its head will not be seen again.
@@ -119,13 +119,7 @@ class RequestParser:
             self._upgraded = True
             return head
         self._keep_alive = head.keep_alive
-        self._body = make_body(
-            head.body,
-            head.content_length,
-            max_head_bytes=self._heads.limit,
-            max_headers=self._max_headers,
-            refuse=refuse_body,
-        )
+        self._body = make_body(head.body, head.content_length, self._heads.limit, self._max_headers, refuse_body)
         return head
 
     def _next_of_body(self, body: Body) -> Data | EndOfMessage | None:
@@ -212,27 +206,21 @@ class ResponseParser:
         return self._buffer.take(len(self._buffer)) if self._done else b""
 
     def _next_head(self) -> ResponseHead | None:
-        block = self._heads.read(self._buffer)
+        block = self._heads.read(self._buffer) if self._buffer.data else None
         if block is None:
             return None
         # No 101 is like another: it answers one key.
         usual = len(block) <= MAX_REMEMBERED_HEAD and not block.startswith(b"HTTP/1.1 101")
         parse = remembered_response if usual else parse_response
         head = parse(block, self._method, self._max_headers)
-        if head.interim:
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
-                raise refuse_answer(502, f"more than {MAX_INTERIM} interim answers")
+        if head.status >= 200:  # noqa: PLR2004
+            self._body = make_body(head.body, head.content_length, self._heads.limit, self._max_headers, refuse_answer)
         elif head.status == 101:  # noqa: PLR2004
             self._done = True
         else:
-            self._body = make_body(
-                head.body,
-                head.content_length,
-                max_head_bytes=self._heads.limit,
-                max_headers=self._max_headers,
-                refuse=refuse_answer,
-            )
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise refuse_answer(502, f"more than {MAX_INTERIM} interim answers")
         return head
 
     def _next_of_body(self, body: Body) -> Data | EndOfMessage | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.events import RequestHead
-from trioproxy.wire.headers import Headers, put
+from trioproxy.wire.headers import MAX_REMEMBERED, Headers, put
 from trioproxy.wire.heads import parse_fields, parse_framing, wants_keep_alive
 
 MAX_TARGET = 8192
@@ -101,8 +101,9 @@ def _parse_host(headers: Headers, version: bytes) -> bytes:
         if not hosts and version == b"1.0":
             return b""
         raise refuse_head(400, f"{len(hosts)} Host fields")
-    _check_authority(hosts[0])
-    return hosts[0]
+    host = hosts[0]
+    (_remembered_check if len(host) <= MAX_REMEMBERED else _check_authority)(host)
+    return host
 
 
 def _check_authority(authority: bytes) -> None:
@@ -117,6 +118,9 @@ def _check_authority(authority: bytes) -> None:
             IPv6Address(address.decode())
         except AddressValueError:
             raise refuse_head(400, "invalid IPv6 address") from None
+
+
+_remembered_check = lru_cache(maxsize=512)(_check_authority)
 
 
 def _parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
