@@ -17,7 +17,7 @@ MOST_LINES = 400
 # From the bottom to the top; a module imports from lower ranks only, or from its own package or family.
 RANKS = (
     {"_version", "errors"},  # errors: below wire, whose parsers raise them
-    {"sockets"},  # beside the pure ones: a stream, and nothing but Trio below it
+    {"sockets", "readiness"},  # beside the pure ones, and nothing but Trio below them
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
     | {"shared_board"}  # board's other half: what is not pure about several processes

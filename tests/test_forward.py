@@ -11,6 +11,7 @@ from support.scripted import REFUSED, answers, proxying
 from support.upstream import reply
 
 from trioproxy import metrics as m
+from trioproxy.readiness import Watch
 
 POST = get_request("/", "Content-Length: 3", method="POST") + b"abc"
 HALF_POST = get_request("/", "Content-Length: 6", method="POST") + b"abc"
@@ -30,6 +31,27 @@ async def test_a_request_goes_to_the_upstream_and_its_answer_comes_back():
         assert proxy.endings == {"upstream response done": 1, "client head done": 1}
         (line,) = [each for each in proxy.log if each["event"] == "request"]
         assert (line["status"], line["attempts"], line["path"]) == (200, 1, "/x")
+
+
+async def test_many_clients_at_once_each_get_their_own_answers(monkeypatch):
+    posted = []
+    post = Watch.post
+    monkeypatch.setattr(Watch, "post", lambda watch, data: post(watch, data) and not posted.append(data))
+
+    async def upstream(http):
+        while True:
+            head = await http.head()
+            await http.send(reply(head.start.split(b" ")[1]))
+
+    async with proxying(upstream) as proxy:
+        clients = [proxy.connect() for _ in range(20)]
+        for turn in range(4):
+            for number, http in enumerate(clients):
+                http.stream.socket.send(get_request(f"/{turn}/{number}"))
+            for number, http in enumerate(clients):
+                assert (await http.answer()).body == b"/%d/%d" % (turn, number)
+        assert proxy.codes == {"200": 80}
+    assert posted, "nothing was sent together"
 
 
 async def test_a_body_with_a_length_keeps_it():

@@ -20,6 +20,7 @@ The map, from the outside in; imports go downwards only:
     relay               bytes of open tunnels: `pump` on Linux, `streams` anywhere, `tunnel` decides for both
     prober, resolver    health and addresses of upstreams, in the background
     upstreams, metrics, logs, transport, streaming, waits, systemd
+    sockets, readiness  what connections are made of, and how those used again and again wait
     balancing, health, routing, rewriting, board, config_file     pure, or nearly
     wire, config, errors                                          pure
 

@@ -91,7 +91,8 @@ class Answer:
         more = self._collect(out, chunked=chunked)
         client.answering = True
         client.open_ended = unframed and not chunked
-        await self._send(out)
+        if more or not client.post(b"".join(out)):
+            await self._send(out)
         while more:
             await self._receive()
             out.clear()

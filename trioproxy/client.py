@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.streaming import BROKEN, broken, receive, receive_at_once, send
+from trioproxy.streaming import BROKEN, broken, post, receive, receive_at_once, send
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
@@ -107,6 +107,10 @@ class Client:
         except BROKEN as error:
             self.give_up()
             raise broken(error, Source.CLIENT, Phase.RESPONSE) from error
+
+    def post(self, data: bytes) -> bool:
+        """Have the end of an answer sent in a moment, where another request may follow; False: `send` it now."""
+        return self.reusable and not self.ended and post(self.stream, data)
 
     async def answer(self, status: int, *, head_only: bool = False) -> None:
         """Send a short answer of our own; with `Connection: close` unless another request may follow.

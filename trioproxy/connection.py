@@ -23,7 +23,7 @@ from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
 from trioproxy.exchange import Exchange, has_body
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
-from trioproxy.streaming import abort, close_at_once, close_gently
+from trioproxy.streaming import abort, close_at_once, close_gently, watch
 from trioproxy.tunnels import count_ending, tunnel_ended, tunnel_opened, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
 from trioproxy.waits import Wait
@@ -96,6 +96,8 @@ async def _serve_requests(
         if upgraded is not None:
             return upgraded
         patience = context.config.timeouts.keep_alive
+        if client.reusable:
+            watch(stream, context.readiness)
     if not client.cut:
         await close_gently(stream)
     return None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trioproxy.dialing import IdleConnections
     from trioproxy.logs import Log
     from trioproxy.metrics import Metrics
+    from trioproxy.readiness import Readiness
     from trioproxy.relay import Relay
     from trioproxy.routing import Router
     from trioproxy.upgrade import Upgraded
@@ -61,6 +62,7 @@ class Context:
     tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
     ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)
+    readiness: Readiness | None = attrs.field(default=None, init=False)  # where there is epoll
     meter: TunnelMeter = attrs.field(init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _ids: Iterator[str] = attrs.field(factory=new_ids, init=False)

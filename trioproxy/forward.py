@@ -16,7 +16,7 @@ from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.exchange import has_body
-from trioproxy.streaming import BROKEN, send
+from trioproxy.streaming import BROKEN, post, send
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ async def forward_request(exchange: Exchange) -> None:
         try:
             retry_5xx = repeatable and attempts.can_try_another("5xx")
             if await _Attempt(exchange, connection, retry_5xx=retry_5xx).run():
+                connection.stream.watch_by(context.readiness)
                 connection.keep(idle)
         except ProxyError as failure:
             if client.answering:
@@ -101,7 +102,9 @@ class _Attempt:
         """Serve; say whether the upstream connection can be kept. Raises ProxyError."""
         if not has_body(self.exchange.head):
             self.received = self.uploaded = True
-            await self._send_upstream(self._head())
+            data = self._head()
+            if not post(self.connection.stream, data):
+                await self._send_upstream(data)
             return await self._pass_answer()
         kept = False
         failure: ProxyError | None = None

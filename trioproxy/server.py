@@ -7,6 +7,7 @@ Signals are `lifecycle`'s business, one connection is `connection`'s. Drain is s
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -152,6 +153,11 @@ class Proxy:
     async def start(self) -> None:
         """Accept, and do what that needs, in tasks of `services`; the upstreams' health is somebody else's care."""
         self.services.start_soon(self.context.waits.watch)
+        if sys.platform.startswith("linux"):
+            from trioproxy.readiness import Readiness  # noqa: PLC0415 -- epoll is Linux's alone
+
+            self.context.readiness = Readiness()
+            self.services.start_soon(self.context.readiness.serve)
         self.services.start_soon(keep_house, self.context)
         await self.services.start(self.hold_connections)
 

@@ -17,6 +17,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trioproxy.readiness import Readiness, Watch
+
 _READ_SIZE: Final = 64 * 1024
 
 
@@ -29,6 +31,7 @@ class Socket(trio.abc.HalfCloseableStream):
     """
 
     socket: stdlib.socket
+    watch: Watch | None = attrs.field(default=None, init=False)
     _fin: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
 
@@ -109,9 +112,31 @@ class Socket(trio.abc.HalfCloseableStream):
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
 
+    def watch_by(self, readiness: Readiness | None) -> None:
+        """Have it watched from here on, as it will be used again and again. Does nothing where it is watched or closed.
+
+        From then on it is to be read and sent on by way of `streaming`, until `unwatch`.
+        """
+        if readiness is not None and self.watch is None and self.socket.fileno() >= 0:
+            self.watch = readiness.watch(self.socket.fileno())
+
+    def unwatch(self) -> None:
+        """Wait for it in the ordinary way again."""
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
+
+    def interrupt(self) -> None:
+        """Wake who waits for it, with ClosedResourceError."""
+        if self.socket.fileno() >= 0:
+            if self.watch is not None:
+                self.watch.interrupt()
+            trio.lowlevel.notify_closing(self.socket)
+
     def close(self) -> None:
         """Close at once; whoever waits for it is woken with ClosedResourceError. Closing twice is no error."""
         if self.socket.fileno() >= 0:
+            self.unwatch()
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
 

@@ -11,12 +11,17 @@ import os
 import select
 import socket
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from trioproxy.readiness import Readiness
 
 # How much of what a peer still sends is read away after our last byte, and for how long: long enough for the answer
 # to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
@@ -38,10 +43,18 @@ def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
         raise trio.BrokenResourceError(str(error)) from error
 
 
-async def receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
+def receive(stream: trio.abc.ReceiveStream, most: int) -> Coroutine[Any, Any, bytes]:
     """Wait for bytes and return up to `most` of them; nothing at the peer's FIN. Raises what `BROKEN` names."""
     if not isinstance(stream, Socket):
-        return bytes(await stream.receive_some(most))
+        return _receive_some(stream, most)
+    return _receive(stream, most) if stream.watch is None else stream.watch.receive(most)
+
+
+async def _receive_some(stream: trio.abc.ReceiveStream, most: int) -> bytes:
+    return bytes(await stream.receive_some(most))
+
+
+async def _receive(stream: Socket, most: int) -> bytes:
     descriptor = stream.open_fileno()
     while True:
         # Trio would try to read first. Here the peer has always just been asked, so nothing is there yet.
@@ -60,10 +73,21 @@ async def send(stream: trio.abc.SendStream, data: bytes, patience: float) -> Non
     What the kernel takes at once is sent without a checkpoint: whoever sends has waited for something before, and the
     deadline, which costs more than the send, is only set where there is something to wait for.
     """
+    if isinstance(stream, Socket) and stream.watch is not None and stream.watch.sending:
+        with trio.fail_after(patience):
+            await stream.watch.drain()
     sent = _send_at_once(stream, data)
     if sent < len(data):
         with trio.fail_after(patience):
             await stream.send_all(memoryview(data)[sent:])
+
+
+def post(stream: trio.abc.SendStream, data: bytes) -> bool:
+    """Have `data` sent in a moment, with what others send, by who will read from `stream` next; False: `send` it now.
+
+    That is `readiness.Watch.post`, for streams that have one.
+    """
+    return isinstance(stream, Socket) and stream.watch is not None and stream.watch.post(data)
 
 
 def _send_at_once(stream: trio.abc.SendStream, data: bytes) -> int:
@@ -85,11 +109,25 @@ def broken(error: Exception, source: Source, phase: Phase, *, retryable: bool = 
     return ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable)
 
 
+def watch(stream: trio.abc.Stream, readiness: Readiness | None) -> None:
+    """What is to follow on this stream is to be waited for by `readiness`; only sockets can be."""
+    if isinstance(stream, Socket):
+        stream.watch_by(readiness)
+
+
+def unwatch(stream: trio.abc.Stream) -> None:
+    """Others wait for this stream from here on: the relay."""
+    if isinstance(stream, Socket):
+        stream.unwatch()
+
+
 def is_quiet(stream: Socket) -> bool:
     """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
     descriptor = stream.fileno()
     if descriptor < 0:
         return False
+    if stream.watch is not None:
+        return stream.watch.quiet
     # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
     look = select.poll()
     look.register(descriptor, select.POLLIN)
@@ -107,6 +145,8 @@ async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:
             trio.move_on_after(DISCARD_SECONDS),
             contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
+            if isinstance(stream, Socket) and stream.watch is not None:
+                await stream.watch.drain()
             await stream.send_eof()
             discarded = 0
             while discarded < DISCARD_BYTES and (data := await stream.receive_some(DISCARD_BYTES)):

@@ -21,7 +21,7 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
-from trioproxy.streaming import send
+from trioproxy.streaming import send, unwatch
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
@@ -154,6 +154,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
         early_to_upstream=client.parser.take_rest(),
         early_to_client=answer.parser.take_rest(),
     )
+    unwatch(client.stream)
     record.tunnel = tunnel
     return Upgraded(connection, tunnel, record, trio.current_time(), client.entrance, exchange.route)
 

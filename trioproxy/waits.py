@@ -50,8 +50,8 @@ class Wait:
         """End the wait under way now."""
         self.over = True
         self.end_by(trio.current_time() + RETRY_SECONDS)
-        if isinstance(self.stream, Socket) and self.stream.fileno() >= 0:
-            trio.lowlevel.notify_closing(self.stream.socket)
+        if isinstance(self.stream, Socket):
+            self.stream.interrupt()
 
     def __enter__(self) -> Self:
         self._waits.open.add(self)

@@ -36,6 +36,7 @@ from trioproxy.context import Context
 from trioproxy.dialing import IdleConnections
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
+from trioproxy.readiness import Readiness
 from trioproxy.relay import open_relay
 from trioproxy.routing import Router
 from trioproxy.sockets import Socket
@@ -288,6 +289,8 @@ async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **s
                     addresses.append(script)
             context = make_context(addresses, open_relay(services), **settings)
             services.start_soon(context.waits.watch)
+            context.readiness = Readiness()
+            services.start_soon(context.readiness.serve)
             async with trio.open_nursery() as connections:
                 harness = Harness(context, peers, connections, tcp)
                 try:
