@@ -40,6 +40,7 @@ async def test_drain_and_resume_answer_how_the_upstream_stands(tmp_path, autojum
         told = await proxy.control.drain_upstream(POOL, address, spread=5, timeout=30)
         stands = {"pool": POOL, "upstream": address, "active": 1, "tunnels": 1}
         assert json.loads(json.dumps(told)) == {**stands, "state": "draining", "spread": 5, "timeout": 30}
+        assert (await proxy.control.drain_upstream(POOL, address, spread=100, timeout=30))["spread"] == 15
         told = await proxy.control.resume_upstream(POOL, address)
         assert json.loads(json.dumps(told)) == {**stands, "state": "up"}
 

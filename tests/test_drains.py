@@ -89,6 +89,7 @@ async def test_it_gets_no_new_work_and_the_others_get_it_all(tmp_path, autojump_
         await drain(proxy, going)
         await opened(stack, proxy, 6)
         assert (going.active, staying.active) == (0, 6)
+        assert not staying.connections  # tunnels are found as such
         assert going.state == "draining"
 
 

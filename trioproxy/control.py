@@ -65,7 +65,7 @@ class LocalControl:
     ) -> dict[str, Any]:
         """Begin to drain an upstream; what is to end is in the answer."""
         upstream = self._find(pool, address)
-        self._drains.begin(upstream, spread=spread, timeout=timeout)
+        spread = self._drains.begin(upstream, spread=spread, timeout=timeout)
         return {**self._answer(upstream), "spread": spread, "timeout": timeout}
 
     async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:

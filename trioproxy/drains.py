@@ -40,11 +40,13 @@ class UpstreamDrains:
     nursery: trio.Nursery
     _running: dict[Upstream, trio.CancelScope] = attrs.field(factory=dict, init=False)
 
-    def begin(self, upstream: Upstream, *, spread: float, timeout: float) -> None:
+    def begin(self, upstream: Upstream, *, spread: float, timeout: float) -> float:
         """Give it no new lease, close its tunnels over `spread` seconds, cut after `timeout` what it still has.
 
-        In place of the drain that may be under way, whatever that had still to do.
+        In place of the drain that may be under way, whatever that had still to do. Returns the seconds of the spread:
+        fewer where there is little time, so that all are told while they can answer, as in a drain of the process.
         """
+        spread = min(spread, timeout / 2)
         self._cancel(upstream)
         upstream.drain(timeout)
         self.context.metrics.news += 1
@@ -52,8 +54,8 @@ class UpstreamDrains:
             "upstream_drain", **_labels(upstream), active=upstream.active, spread=spread, timeout=timeout
         )
         scope = self._running[upstream] = trio.CancelScope()
-        # As for the whole process: all are told while there is time to answer.
-        self.nursery.start_soon(self._run, upstream, scope, min(spread, timeout / 2))
+        self.nursery.start_soon(self._run, upstream, scope, spread)
+        return spread
 
     def end(self, upstream: Upstream) -> None:
         """Let it have work again. What was told to close goes on closing, all else stays."""
@@ -87,10 +89,10 @@ class UpstreamDrains:
 
     def _cut(self, upstream: Upstream) -> int:
         """End what it still has, tunnels with a reset to both sides; how many that were."""
-        tunnels, left = self.tunnels(upstream), upstream.leases.own
-        for one in tunnels:
+        left = upstream.leases.own
+        for one in self.tunnels(upstream):
             one.tunnel.cut()
-        for connection in upstream.connections - {one.connection for one in tunnels}:
+        for connection in list(upstream.connections):
             connection.cut()
         return left
 

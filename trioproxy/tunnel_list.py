@@ -13,6 +13,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trioproxy.record import Record
     from trioproxy.upgrade import Upgraded
 
 
@@ -27,12 +28,11 @@ def order(tunnel: str) -> tuple[str, int, str]:
 
 def page(tunnels: Iterable[Upgraded], *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
     """`limit` tunnels behind the id `after` that have the values in `where`, and how many have them in `total`."""
-    wanted = [one for one in tunnels if all(getattr(one.record, name) == value for name, value in where.items())]
-    start = order(after)
-    behind = (one for one in wanted if not after or order(one.record.id) > start)
-    rows = heapq.nsmallest(limit, behind, key=lambda one: order(one.record.id))
-    now = trio.current_time()
-    return {"total": len(wanted), "tunnels": [_row(one, now) for one in rows]}
+    wanted = {one.record.id: one for one in tunnels if _has(one.record, where)}
+    start, now = order(after), trio.current_time()
+    ordered = ((order(tunnel), tunnel) for tunnel in wanted)
+    first = heapq.nsmallest(limit, (pair for pair in ordered if pair[0] > start) if after else ordered)
+    return {"total": len(wanted), "tunnels": [_row(wanted[tunnel], now) for _, tunnel in first]}
 
 
 def merge(pages: Iterable[Mapping[str, Any]], limit: int) -> dict[str, Any]:
@@ -40,6 +40,10 @@ def merge(pages: Iterable[Mapping[str, Any]], limit: int) -> dict[str, Any]:
     pages = list(pages)
     rows = heapq.nsmallest(limit, (row for one in pages for row in one["tunnels"]), key=lambda row: order(row["id"]))
     return {"total": sum(one["total"] for one in pages), "tunnels": rows}
+
+
+def _has(record: Record, where: Mapping[str, str]) -> bool:
+    return all(getattr(record, name) == value for name, value in where.items())
 
 
 def _row(opened: Upgraded, now: float) -> dict[str, Any]:

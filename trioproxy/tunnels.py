@@ -53,6 +53,7 @@ def route_in_force(context: Context, opened: Upgraded) -> RouteConfig | None:
 def _record_start(context: Context, opened: Upgraded) -> None:
     record = opened.record
     context.tunnels[record.id] = opened
+    opened.connection.upstream.connections.discard(opened.connection)  # where to find it now is `context.tunnels`
     context.open_tunnels.claim()
     context.metrics.inc(m.REQUESTS, (record.route, record.pool, record.kind, status_label(record.status)))
     context.metrics.inc(m.TUNNELS, (record.route, record.pool, record.upstream))

@@ -43,7 +43,7 @@ class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
     `leases` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
-    `cut_at` to `drains`, `connections` (the leased ones) to `dialing`, `handshakes` (those of upgrades that wait for
+    `cut_at` to `drains`, `connections` (leased, no tunnels) to `dialing`, `handshakes` (those of upgrades that wait for
     its answer) to `upgrade`, `config` and `gone` to a reload.
     """
 

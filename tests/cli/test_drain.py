@@ -47,7 +47,7 @@ async def test_as_json_it_is_how_the_upstream_stands(tmp_path):
             "tunnels": 1,
         }
         last = await proxy.tell("drain", "backend", address, "--json", "--wait", "--timeout", "0")
-        assert json.loads(last) == {**stands, "timeout": 0, "active": 0, "tunnels": 0}
+        assert json.loads(last) == {**stands, "spread": 0, "timeout": 0, "active": 0, "tunnels": 0}
 
 
 async def test_an_upstream_that_is_not_there_is_wrong_usage(tmp_path):

@@ -12,7 +12,7 @@ from support.settings import settings, toml
 from support.upstream import http_upstream, reply
 
 from trioproxy.cli import main
-from trioproxy.cli._remote import duration, octets, printable, table
+from trioproxy.cli._remote import _find, duration, octets, printable, table
 
 
 @pytest.fixture
@@ -91,6 +91,10 @@ def test_a_configuration_that_cannot_be_used_is_status_2(folder):
 def test_a_configuration_that_does_not_say_where_is_told_so(folder, address, why):
     write(folder / "config.toml", address)
     assert told("status") == (2, f"trioproxy: config.toml: {why}; --admin says which proxy is meant.")
+
+
+def test_without_a_configuration_it_is_where_the_admin_is_by_default(folder):
+    assert _find(None, None, None).address == "127.0.0.1:9464"
 
 
 def test_columns_are_in_line_and_numbers_end_in_line():
