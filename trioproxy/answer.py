@@ -56,6 +56,8 @@ class Answer:
 
     async def final_head(self) -> ResponseHead:
         """The final head (101 included), interim ones passed to the client before it. Raises ProxyError (502, 504)."""
+        if not self.parser.started:
+            await self._receive()
         while True:
             while (head := self.parser.next_event()) is None:
                 await self._receive()
@@ -91,13 +93,14 @@ class Answer:
         more = self._collect(out, chunked=chunked)
         client.answering = True
         client.open_ended = unframed and not chunked
-        if more or not client.post(b"".join(out)):
-            await self._send(out)
+        data = b"".join(out)
+        if more or not client.post(data):
+            await self._send(data)
         while more:
             await self._receive()
             out.clear()
             more = self._collect(out, chunked=chunked)
-            await self._send(out)
+            await self._send(b"".join(out))
         return head.keep_alive and head.body is not BodyKind.UNTIL_CLOSE and not self.parser.take_rest()
 
     def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
@@ -113,28 +116,28 @@ class Answer:
             out.append(LAST_CHUNK)
         return event is None
 
-    async def _send(self, parts: list[bytes]) -> None:
-        if data := b"".join(parts):
+    async def _send(self, data: bytes) -> None:
+        if data:
             await self.exchange.client.send(data, patience=self.exchange.route.timeouts.response)
 
     async def _receive(self) -> None:
         """Feed the parser with one read, or the end. Raises ProxyError for a reset, and where nothing comes in time."""
+        data: bytes | None = None
         try:
-            data = await self._read()
+            if self.patience == math.inf:  # the caller's scope is around
+                data = await receive(self.connection.stream, READ_SIZE)
+            else:
+                with self.wait.until(self._deadline()):
+                    data = await receive(self.connection.stream, READ_SIZE)
         except BROKEN as error:
             retryable = not self.parser.started
             raise broken(error, Source.UPSTREAM, self.phase, retryable=retryable) from error
         if data:
             self.parser.receive_data(data)
+        elif data is None:
+            raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
         else:
             self.parser.receive_eof()
-
-    async def _read(self) -> bytes:
-        if self.patience == math.inf:  # the caller's scope is around
-            return await receive(self.connection.stream, READ_SIZE)
-        with self.wait.until(self._deadline()):
-            return await receive(self.connection.stream, READ_SIZE)
-        raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
 
     def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
         return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

@@ -88,7 +88,9 @@ async def _serve_requests(
     patience = context.config.timeouts.head
     while client.reusable:
         client.answering = client.open_ended = False
-        record = Record(id=context.next_id(), client=address, listener=entrance.config.name)
+        record = Record(client=address, listener=entrance.config.name)
+        if context.log.access:
+            record.id = context.next_id()
         head = await _next_head(context, client, record, patience)
         if head is None:
             break
@@ -108,8 +110,7 @@ async def _next_head(context: Context, client: Client, record: Record, patience:
     try:
         if not await _first_byte(context, client, patience):
             return None
-        started = trio.current_time()
-        head = await _read_head(context, client)
+        return await _read_head(context, client, record)
     except ProxyError as failure:
         client.reusable = False
         await _answer_failure(client, failure, record)
@@ -118,8 +119,6 @@ async def _next_head(context: Context, client: Client, record: Record, patience:
     except BaseException as error:
         count_ending(context, unforeseen(error, Phase.HEAD))
         raise
-    record.head_s = trio.current_time() - started
-    return head
 
 
 async def _first_byte(context: Context, client: Client, patience: float) -> bool:
@@ -129,14 +128,16 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
     """
     if context.ends(client.entrance):
         patience = min(patience, DRAIN_GRACE)
-    if client.parser.head_started:
+    parser = client.parser
+    if parser.head_started:
         return True
     by, reason = Source.PROXY, Reason.IDLE
     with client.wait.until(trio.current_time() + patience) as wait:
         context.waiting[wait] = client.entrance
         try:
-            while not client.parser.head_started:
-                client.parser.next_event()  # takes empty lines away
+            while not parser.head_started:
+                if parser.buffered:
+                    parser.next_event()  # takes empty lines away
                 if not await client.receive(Phase.HEAD):
                     by, reason = Source.CLIENT, Reason.DONE
                     break
@@ -155,15 +156,17 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
     return False
 
 
-async def _read_head(context: Context, client: Client) -> RequestHead:
+async def _read_head(context: Context, client: Client, record: Record) -> RequestHead:
     event = client.parser.next_event()  # the usual head comes in one piece
     if event is None:
+        started = trio.current_time()
         patience = context.config.timeouts.head
         with trio.move_on_after(patience) as scope:
             event = await client.next_event(Phase.HEAD)
         if scope.cancelled_caught:
             detail = f"the head did not end within {patience:g} s"
             raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.TIMEOUT, 408, detail)
+        record.head_s = trio.current_time() - started
     if not isinstance(event, RequestHead):
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
     if not event.upgrade and not has_body(event):
@@ -176,6 +179,7 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
     started = trio.current_time()
     record.kind = "websocket" if head.upgrade else "http"
     if head.upgrade or context.log.access:  # of a plain request only its log line tells more
+        record.id = record.id or context.next_id()
         _describe(record, head)
     upgraded: Upgraded | None = None
     # A client of 1.0 gets one answer, and what stands behind an upgrade is never a request (CVE-2026-2833).

@@ -34,15 +34,12 @@ class UpstreamConnection:
     lease: Lease
     stream: Socket
     reused: bool
+    upstream: Upstream = attrs.field(init=False)  # where it leads
     _ended: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.upstream = self.lease.upstream
         self.upstream.connections.add(self)
-
-    @property
-    def upstream(self) -> Upstream:
-        """Where it leads."""
-        return self.lease.upstream
 
     def close(self) -> None:
         """Close at once, without waiting for anything, and give the lease back; does nothing behind `keep`."""
@@ -166,8 +163,10 @@ class Attempts:
 
     async def _open(self, *, idle: IdleConnections | None, repeatable: bool) -> UpstreamConnection:
         while True:
-            lease = self._pick()
+            lease = self.pool.lease(self._tried)
             upstream = lease.upstream
+            self._tried.append(upstream)
+            self.record.attempts = len(self._tried)
             self.record.upstream = upstream.address
             try:
                 if idle is not None and (kept := idle.take(upstream, repeatable=repeatable)) is not None:
@@ -180,12 +179,6 @@ class Attempts:
             except BaseException:
                 lease.release()
                 raise
-
-    def _pick(self) -> Lease:
-        lease = self.pool.lease(self._tried)
-        self._tried.append(lease.upstream)
-        self.record.attempts = len(self._tried)
-        return lease
 
     async def _dial(self, upstream: Upstream) -> Socket:
         started = trio.current_time()

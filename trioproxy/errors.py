@@ -14,6 +14,8 @@ import attrs
 class Source(StrEnum):
     """Who caused an ending: the `by` label of `trioproxy_endings_total`."""
 
+    __hash__ = str.__hash__  # Enum's own is a Python function: a request is counted by three of these
+
     CLIENT = "client"
     UPSTREAM = "upstream"
     PROXY = "proxy"
@@ -21,6 +23,8 @@ class Source(StrEnum):
 
 class Phase(StrEnum):
     """How far the connection had come: the `phase` label of `trioproxy_endings_total`."""
+
+    __hash__ = str.__hash__
 
     HEAD = "head"  # waiting for, or reading, a request head
     ROUTE = "route"  # finding the route, and the checks that need no upstream
@@ -34,6 +38,8 @@ class Phase(StrEnum):
 
 class Reason(StrEnum):
     """Why: the `reason` label of `trioproxy_endings_total`."""
+
+    __hash__ = str.__hash__
 
     DONE = "done"  # ended as it should: closing handshake over, answer sent
     CLOSED = "closed"  # the peer sent FIN where more was due

@@ -36,7 +36,7 @@ class Record:
     status: int = 0  # what the client was answered, 101 for a tunnel
     subprotocol: str = ""
     attempts: int = 0  # upstreams tried
-    head_s: float = 0.0  # first byte to complete head
+    head_s: float = 0.0  # first read of the head to the last; 0 where one was enough
     connect_s: float = 0.0  # the attempt that succeeded
     handshake_s: float = 0.0  # upgrade sent to the upstream until its answer's head was read
     duration_s: float = 0.0  # the whole request or tunnel

@@ -63,8 +63,12 @@ class Upstream:
     port: int = attrs.field(default=0, init=False)
     _released: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     unix: str | None = attrs.field(default=None, init=False)
+    address: str = attrs.field(init=False)  # as configured: its name in logs, labels and the API
+    labels: tuple[str, str] = attrs.field(init=False)  # the values of the labels `pool` and `upstream`
 
     def __attrs_post_init__(self) -> None:
+        self.address = self.config.address
+        self.labels = self.pool, self.address
         if self.address.startswith("unix:"):
             self.unix = self.address.removeprefix("unix:")
         else:
@@ -74,19 +78,9 @@ class Upstream:
         self.addresses = self._literal()
 
     @property
-    def address(self) -> str:
-        """As configured: `host:port` or `unix:/path`; its name in logs, labels and the API."""
-        return self.config.address
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """The values of the labels `pool` and `upstream`."""
-        return self.pool, self.config.address
-
-    @property
     def key(self) -> str:
         """What `balancing` tells it by."""
-        return self.config.address
+        return self.address
 
     @property
     def weight(self) -> float:
@@ -255,7 +249,10 @@ class Pool:
         """
         eligible = [upstream for upstream in self.upstreams if upstream.eligible and upstream not in exclude]
         while eligible:
-            picked = self._balancer.pick([upstream for upstream in eligible if not upstream.backup] or eligible)
+            candidates = eligible
+            if len(eligible) > 1:
+                candidates = [upstream for upstream in eligible if not upstream.backup] or eligible
+            picked = self._balancer.pick(candidates)
             lease = Lease.claim(picked)
             if lease is not None:
                 return lease

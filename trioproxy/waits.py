@@ -54,8 +54,10 @@ class Wait:
             self.stream.interrupt()
 
     def __enter__(self) -> Self:
-        self._waits.open.add(self)
-        self._waits.expect(self.deadline)
+        waits = self._waits
+        waits.open.add(self)
+        if self.deadline < waits.due:
+            waits.expect(self.deadline)
         return self
 
     def __exit__(
@@ -74,12 +76,12 @@ class Waits:
 
     open: set[Wait] = attrs.field(factory=set, init=False)
     _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _next: float = attrs.field(default=math.inf, init=False)  # the sleep's deadline
+    due: float = attrs.field(default=math.inf, init=False)  # when the sleep ends, at the latest
 
     def expect(self, deadline: float) -> None:
         """See to it that whoever is due then is not overslept."""
-        if deadline < self._next:
-            self._next = self._sleep.deadline = deadline
+        if deadline < self.due:
+            self.due = self._sleep.deadline = deadline
 
     async def watch(self) -> None:
         """End waits whose time is over, until cancelled."""
@@ -87,7 +89,7 @@ class Waits:
             now = trio.current_time()
             for wait in [wait for wait in self.open if wait.deadline <= now]:
                 wait.cancel()
-            self._next = min((wait.deadline for wait in self.open), default=math.inf)
+            self.due = min((wait.deadline for wait in self.open), default=math.inf)
             # Waits that end sooner than expected leave this as it is, so it rarely changes.
-            with trio.CancelScope(deadline=self._next) as self._sleep:
+            with trio.CancelScope(deadline=self.due) as self._sleep:
                 await trio.sleep_forever()
