@@ -10,7 +10,6 @@ import trio
 from support.frames import websocket
 from support.http_client import connection, get_request
 from support.serving import POOL, make_config, make_context, serving_unix
-from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
 from trioproxy._version import __version__
@@ -103,7 +102,9 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
         async with connection(address) as http, websocket(address) as tunnel:
             await http.send(get_request())
             await http.answer()
-            await wait_all_tasks_blocked()
+            for _ in range(2):
+                await tunnel.echo(b"hello")
+            proxy.context.publish_tunnels()
             told = json.loads(json.dumps(proxy.status.status()))
             assert told.pop("uptime_seconds") >= 0
             (pool,) = told.pop("pools")
@@ -129,6 +130,8 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
                 "active": 1,
                 "tunnels": 1,
                 "tunnels_total": 1,
+                "messages_total": {"to_upstream": 2, "to_client": 2},
+                "bytes_total": {"to_upstream": 2 * 11, "to_client": 2 * 7},
             }
             await tunnel.close()
 

@@ -109,6 +109,22 @@ def test_a_total_sums_over_the_labels_not_given(metrics):
     assert metrics.total(REQUESTS, code="200", route="r1") == 3
 
 
+def test_sums_are_the_totals_of_every_combination_at_once(metrics):
+    metrics.inc(REQUESTS, ("r1", "p", "http", "200"), 3)
+    metrics.inc(REQUESTS, ("r2", "p", "http", "200"), 4)
+    metrics.inc(REQUESTS, ("r2", "q", "http", "404"), 5)
+    metrics.observe(CONNECT_DURATION, ("p",), 0.1)
+    metrics.inc(CONNECTIONS, ("p",), 100)
+    assert metrics.sums(REQUESTS, CONNECT_DURATION, by=("pool",)) == {
+        REQUESTS: {("p",): 7, ("q",): 5},
+        CONNECT_DURATION: {("p",): 1},
+    }
+    assert metrics.sums(REQUESTS, by=("code", "route")) == {
+        REQUESTS: {("200", "r1"): 3, ("200", "r2"): 4, ("404", "r2"): 5}
+    }
+    assert metrics.sums(REQUESTS, by=()) == {REQUESTS: {(): 12}}
+
+
 def test_a_source_is_asked_at_every_reading(metrics):
     dropped = iter((3, 5))
     metrics.add_source(lambda: [(LOG_LINES_DROPPED, (), next(dropped))])
@@ -143,6 +159,7 @@ def test_what_several_processes_began_is_one_series(memory):
     assert [each.cells for each in supervisor.samples() if each.metric is CONNECTIONS] == [(10,)]
     assert supervisor.value(CONNECT_DURATION, ("p",)) == 2
     assert supervisor.total(CONNECTIONS, listener="public") == 10
+    assert supervisor.sums(CONNECTIONS, by=("listener",)) == {CONNECTIONS: {PUBLIC: 10}}
 
 
 def test_what_a_dead_worker_counted_stays_and_what_it_held_goes(memory):

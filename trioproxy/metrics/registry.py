@@ -139,6 +139,22 @@ class Metrics:
         }
         return sum(self.value(metric, each) for each in found)
 
+    def sums(self, *metrics: Metric, by: Sequence[str]) -> dict[Metric, dict[Labels, float]]:
+        """As `total`, of each metric for every combination of values of the labels `by`, in one go over all series."""
+        named = {metric.name: metric for metric in metrics}
+        found = {
+            (named[series.name], series.labels)
+            for layout, _ in self.board.layouts()
+            for series in layout.series
+            if series.name in named
+        }
+        places = {metric: [metric.labels.index(name) for name in by] for metric in metrics}
+        sums: dict[Metric, dict[Labels, float]] = {metric: {} for metric in metrics}
+        for metric, labels in found:
+            key = tuple(labels[place] for place in places[metric])
+            sums[metric][key] = sums[metric].get(key, 0) + self.value(metric, labels)
+        return sums
+
     def retire(self, row: int, into: int) -> None:
         """Move what only grows from the row of a process that is no more to another, and drop what does not.
 
