@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from support.http_client import get_request, parse_head
 from support.scripted import REFUSED, make_context
 from trio.testing import memory_stream_pair
 
 from trioproxy.client import Client
-from trioproxy.exchange import Exchange, has_body
+from trioproxy.exchange import Exchange
 from trioproxy.record import Record
 from trioproxy.waits import Wait
 from trioproxy.wire.http1 import CHUNKED, RequestHead, RequestParser
@@ -20,14 +19,6 @@ def parsed(raw: bytes) -> RequestHead:
     head = parser.next_event()
     assert isinstance(head, RequestHead)
     return head
-
-
-@pytest.mark.parametrize(
-    ("line", "body"),
-    [("A: b", False), ("Content-Length: 0", False), ("Content-Length: 1", True), ("Transfer-Encoding: chunked", True)],
-)
-def test_a_body_is_what_follows_a_head(line, body):
-    assert has_body(parsed(get_request("/", line))) is body
 
 
 async def test_the_upstreams_head_is_rewritten_and_framed():

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from trioproxy.exchange import Exchange
     from trioproxy.wire.http1 import ResponseParser
 
+# Bodies whose size no field tells: each is framed anew, as the client's version allows.
+UNSIZED = frozenset({BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE})
+
 
 @attrs.define(eq=False)
 class Answer:
@@ -84,7 +87,7 @@ class Answer:
         """
         client, request = self.exchange.client, self.exchange.head
         self.exchange.record.status = head.status
-        unframed = head.body in {BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE}
+        unframed = head.body in UNSIZED
         chunked = unframed and request.version == b"1.1"
         if self.exchange.context.ends(client.entrance):
             client.reusable = False

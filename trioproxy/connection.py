@@ -20,7 +20,7 @@ from trioproxy.access_log import log_end
 from trioproxy.client import Client
 from trioproxy.counts import status_label
 from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
-from trioproxy.exchange import Exchange, has_body
+from trioproxy.exchange import Exchange
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
 from trioproxy.streaming import abort, close_at_once, close_gently, watch
@@ -169,7 +169,7 @@ async def _read_head(context: Context, client: Client, record: Record) -> Reques
         record.head_s = trio.current_time() - started
     if not isinstance(event, RequestHead):
         raise ProxyError(Source.CLIENT, Phase.HEAD, Reason.CLOSED, 400, "ended inside a request head")
-    if not event.upgrade and not has_body(event):
+    if not event.upgrade and not event.has_body:
         client.parser.next_event()  # its end came with it
     return event
 
@@ -188,7 +188,7 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
     try:
         upgraded = await _answer(context, client, head, record)
     except ProxyError as failure:
-        if has_body(head) or context.ends(client.entrance):
+        if head.has_body or context.ends(client.entrance):
             client.reusable = False
         await _answer_failure(client, failure, record, head_only=head.method == b"HEAD")
     except BaseException as error:
@@ -241,7 +241,7 @@ def _route(context: Context, client: Client, head: RequestHead, record: Record) 
 
 async def _answer_options(client: Client, head: RequestHead, record: Record) -> None:
     """`OPTIONS *` asks the proxy itself (RFC 9110 §9.3.7)."""
-    if has_body(head):
+    if head.has_body:
         client.reusable = False
     await client.answer(204)
     record.status = 204

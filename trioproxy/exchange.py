@@ -11,7 +11,7 @@ import attrs
 
 from trioproxy.rewriting import upstream_fields
 from trioproxy.routing import rewrite_target
-from trioproxy.wire.http1 import BodyKind, request_head
+from trioproxy.wire.http1 import request_head
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from trioproxy.upstreams import Pool, Upstream
     from trioproxy.wire.headers import Field
     from trioproxy.wire.http1 import RequestHead
-
-
-def has_body(head: RequestHead) -> bool:
-    """Whether anything of the request follows its head; `Content-Length: 0` announces nothing."""
-    return head.body is not BodyKind.NONE and head.content_length != 0
 
 
 @attrs.define(eq=False)

@@ -15,7 +15,6 @@ from trioproxy.answer import Answer
 from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.exchange import has_body
 from trioproxy.streaming import BROKEN, post, send
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
@@ -36,7 +35,7 @@ async def forward_request(exchange: Exchange) -> None:
     """
     head, client = exchange.head, exchange.client
     _check_length(exchange, head.content_length or 0)
-    bodiless = not has_body(head)
+    bodiless = not head.has_body
     idempotent = bodiless and head.method in IDEMPOTENT
     repeatable = bodiless and head.method in REPEATABLE
     context = exchange.context
@@ -100,7 +99,7 @@ class _Attempt:
 
     async def run(self) -> bool:
         """Serve; say whether the upstream connection can be kept. Raises ProxyError."""
-        if not has_body(self.exchange.head):
+        if not self.exchange.head.has_body:
             self.received = self.uploaded = True
             data = self._head()
             if not post(self.connection.stream, data):

@@ -1,6 +1,7 @@
+import attrs
 import pytest
 
-from trioproxy.wire.events import BodyKind, ResponseHead
+from trioproxy.wire.events import BodyKind, RequestHead, ResponseHead
 from trioproxy.wire.headers import Headers
 
 
@@ -8,3 +9,23 @@ from trioproxy.wire.headers import Headers
 def test_a_head_is_interim_when_another_follows(status, interim):
     head = ResponseHead(status, b"", b"1.1", Headers(), BodyKind.NONE, None, keep_alive=True)
     assert head.interim is interim
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "body"),
+    [
+        (BodyKind.NONE, None, False),
+        (BodyKind.LENGTH, 0, False),
+        (BodyKind.LENGTH, 1, True),
+        (BodyKind.CHUNKED, None, True),
+    ],
+)
+def test_a_body_is_what_follows_a_head(kind, length, body):
+    head = RequestHead(b"POST", b"/", b"1.1", Headers(), b"a", kind, length, keep_alive=True, upgrade=False)
+    assert head.has_body is body
+
+
+def test_a_head_that_other_connections_may_share_cannot_be_changed():
+    head = ResponseHead(200, b"", b"1.1", Headers(), BodyKind.NONE, None, keep_alive=True)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        head.status = 404

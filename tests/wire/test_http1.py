@@ -13,6 +13,8 @@ from trioproxy.wire.http1 import (
     RequestParser,
     ResponseParser,
 )
+from trioproxy.wire.requests import remembered_request
+from trioproxy.wire.responses import remembered_response
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSE = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -61,6 +63,17 @@ def test_a_head_that_was_seen_before_is_read_as_the_first_time(padding):
     raw = ANSWER.replace(b"\r\n\r\n", b"\r\nA: " + b"b" * padding + b"\r\n\r\n")
     assert read_answer([raw]) == read_answer([raw])
     assert read_answer([raw], method=b"HEAD").body == b"", "the same head says another thing to another method"
+
+
+def test_neither_a_first_request_nor_a_long_head_nor_a_101_is_remembered():
+    long = GET.replace(b"Host: a", b"Host: a\r\nA: " + b"b" * MAX_REMEMBERED_HEAD)
+    asked, answered = remembered_request.cache_info(), remembered_response.cache_info()
+    read_requests([GET + long])
+    read_answer([b"HTTP/1.1 101 Switching Protocols\r\n\r\n"])
+    read_answer([ANSWER.replace(b"\r\n\r\n", b"\r\nA: " + b"b" * MAX_REMEMBERED_HEAD + b"\r\n\r\n")])
+    assert (asked, answered) == (remembered_request.cache_info(), remembered_response.cache_info())
+    read_requests([GET + GET])
+    assert asked != remembered_request.cache_info()
 
 
 def test_a_refused_head_is_refused_again():

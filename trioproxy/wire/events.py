@@ -43,6 +43,13 @@ class RequestHead:
     keep_alive: bool
     upgrade: bool
 
+    has_body: bool = attrs.field(init=False)
+    """Whether anything of the request follows its head; `Content-Length: 0` announces nothing."""
+
+    @has_body.default
+    def _has_body(self) -> bool:
+        return self.body is not BodyKind.NONE and self.content_length != 0
+
 
 @attrs.frozen
 class ResponseHead:

@@ -37,7 +37,9 @@ FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b
 
 
 MAX_REMEMBERED: Final = 256
-"""Bytes of a field that may stay in a cache: a bound on what a peer can make us keep, times the entries."""
+"""Bytes of what a peer sent that may stay in a cache, so that all it can make us keep is this times the entries.
+
+The caches are of pure functions, keyed by every byte: what they give is what would be read again."""
 
 
 @attrs.define
@@ -208,7 +210,7 @@ def _seen(client: str, scheme: str, host: bytes) -> tuple[Field, ...]:
 _remembered_seen = lru_cache(maxsize=512)(_seen)
 
 
-@lru_cache(maxsize=2)  # for the two versions
+@lru_cache(maxsize=8)
 def via_field(received_version: bytes, name: str) -> Field:
     """A Via line (RFC 9110 §7.6.3): the version the message came in (`b"1.1"`) and our pseudonym."""
     return make_field(b"Via", received_version + b" " + name.encode("ascii"))
