@@ -1,16 +1,20 @@
-"""The reference page of the logs names every event, field and value there is."""
+"""The reference pages name what there is: of the logs every event, field and value, of the API every path and field."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import attrs
 import pytest
 from support.counts import FakeTunnel
+from support.frames import websocket
+from support.serving import POOL, serving_unix
 
 from trioproxy.access_log import log_end
+from trioproxy.config import HealthConfig
 from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.logs import Log
 from trioproxy.record import Record
@@ -64,3 +68,54 @@ def test_every_event_has_its_row():
     events = set(logged_events())
     assert "listening" in events and "probe_failed" in events
     assert events <= names_in_first_cells(PAGE)
+
+
+# The reference of the admin endpoints
+
+
+API_PAGE = (ROOT / "docs" / "reference" / "admin-api.md").read_text()
+
+
+def example(title):
+    """The JSON that is shown under a heading."""
+    return json.loads(re.search(r"```json\n(.*?)```", API_PAGE.partition(f"\n## {title}\n")[2], re.DOTALL)[1])
+
+
+def shape(value):
+    """The keys of a document, at any depth; of a list those of its first entry."""
+    match value:
+        case dict():
+            return {key: shape(inner) for key, inner in value.items()}
+        case list():
+            return [shape(each) for each in value[:1]]
+    return None
+
+
+async def test_the_examples_of_the_api_have_the_fields_of_its_answers(tmp_path):
+    async with (
+        serving_unix(tmp_path, health=HealthConfig(probe="tcp")) as proxy,
+        websocket(proxy.listeners[0].address) as end,
+    ):
+        await end.echo(b"hello")
+        control = proxy.control
+        page = await control.tunnels(after="", limit=1, where={})
+        assert shape(example("GET /api/tunnels")) == shape(page["tunnels"])
+        (address,) = (each.address for each in proxy.context.pools[POOL].upstreams)
+        path = "POST /api/pools/{pool}/upstreams/{address}"
+        drained = await control.drain_upstream(POOL, address, spread=1, timeout=10)
+        assert shape(example(f"{path}/drain")) == shape(drained)
+        assert shape(example("GET /api/status")) == shape(await control.status())
+        assert shape(example(f"{path}/resume")) == shape(await control.resume_upstream(POOL, address))
+        (name,) = proxy.context.tunnels
+        closed = await control.close_tunnel(name, 1012)
+        assert shape(example("POST /api/tunnels/{id}/close")) == shape(closed)
+
+
+def test_the_reference_of_the_api_has_every_path():
+    """As the routes are written in the source."""
+    source = (ROOT / "trioproxy" / "admin" / "app.py").read_text()
+    upstream = re.search(r'upstream = "([^"]+)"', source)[1]
+    routes = re.findall(r'Route\(f?"([^"]+)".*methods=\["(\w+)"\]', source)
+    served = {(method, path.replace("{upstream}", upstream).replace(":path", "")) for path, method in routes}
+    assert served
+    assert set(re.findall(r"^\| (GET|POST) `([^`]+)` \|", API_PAGE, re.MULTILINE)) == served

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -57,6 +60,25 @@ async def test_a_body_without_end_is_given_up_at_its_bound():
     with pytest.raises(HTTPException) as caught:
         await read_body(request(b" " * 10_000, b" " * 10_000, last=False), SPREAD)
     assert caught.value.status_code == 413
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("spread"), inner),
+)
+
+
+@given(st.binary() | DOCUMENTS.map(lambda document: json.dumps(document).encode()))
+def test_whatever_comes_is_read_by_the_rules_or_refused(content):
+    async def read():
+        try:
+            return await read_body(request(content), SPREAD)
+        except HTTPException as error:
+            return error.status_code
+
+    outcome = trio.run(read)
+    if outcome != 400:
+        assert outcome == {} or (set(outcome) == {"spread"} and 0 <= outcome["spread"] <= 1e9)
 
 
 def test_a_query_is_read_by_the_same_rules():
