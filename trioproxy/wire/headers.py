@@ -159,7 +159,7 @@ def _members(line: bytes) -> tuple[bytes, ...]:
     return tuple([member for part in line.lower().split(b",") if (member := part.strip(b" \t"))])
 
 
-_remembered_members = lru_cache(maxsize=512)(_members)
+_remembered_members = lru_cache(maxsize=256)(_members)
 
 
 def without(fields: Iterable[Field], keys: Container[bytes]) -> list[Field]:
@@ -207,7 +207,7 @@ def _seen(client: str, scheme: str, host: bytes) -> tuple[Field, ...]:
     return tuple([make_field(name, value) for name, value in lines if value])
 
 
-_remembered_seen = lru_cache(maxsize=512)(_seen)
+_remembered_seen = lru_cache(maxsize=256)(_seen)
 
 
 @lru_cache(maxsize=8)

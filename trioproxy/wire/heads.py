@@ -117,7 +117,7 @@ def read_field(line: bytes) -> Field:
     return Field(name.lower(), name, value, b"%b: %b\r\n" % (name, value))
 
 
-remembered_field = lru_cache(maxsize=2048)(read_field)
+remembered_field = lru_cache(maxsize=512)(read_field)
 """The same for lines of at most `MAX_REMEMBERED` bytes: most are sent over and over, by the same peer and by others."""
 
 

@@ -90,7 +90,7 @@ def parse_request(head: bytes, max_headers: int) -> RequestHead:
     return RequestHead(method, target, version, headers, host, body, length, keep_alive, upgrade)
 
 
-remembered_request = lru_cache(maxsize=256)(parse_request)
+remembered_request = lru_cache(maxsize=128)(parse_request)
 """The same for heads of at most `MAX_REMEMBERED_HEAD` bytes: clients of APIs send one over and over."""
 
 
@@ -120,7 +120,7 @@ def _check_authority(authority: bytes) -> None:
             raise refuse_head(400, "invalid IPv6 address") from None
 
 
-_remembered_check = lru_cache(maxsize=512)(_check_authority)
+_remembered_check = lru_cache(maxsize=256)(_check_authority)
 
 
 def _parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:

@@ -44,5 +44,5 @@ def parse_response(head: bytes, method: bytes, max_headers: int) -> ResponseHead
     return ResponseHead(status, reason, version, headers, body, length, keep_alive)
 
 
-remembered_response = lru_cache(maxsize=256)(parse_response)
+remembered_response = lru_cache(maxsize=128)(parse_response)
 """The same for heads of at most `MAX_REMEMBERED_HEAD` bytes: many answers say the same, but for Date."""
