@@ -50,6 +50,37 @@ def test_frames_of_every_length_pass_and_count(mask, size, chunk):
     )
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("mask", [MASK, None])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *((bytes([0x82, 126]) + size.to_bytes(2, "big"), size) for size in (126, 127, 1024, 1025)),
+        (bytes([0x82, 126, 0, 125]), 125),  # could be said shorter
+        (bytes([0x02, 126, 0, 200]), 200),  # not the last frame of its message
+        (bytes([0x80, 126, 0, 200]), 200),  # a continuation of nothing
+        (bytes([0x89, 126, 0, 200]), 200),  # a Ping
+        (bytes([0xC2, 126, 0, 200]), 200),  # a reserved bit
+    ],
+    ids=lambda sent: f"{sent[0].hex()}",
+)
+def test_a_frame_counts_the_same_in_one_read_as_in_pieces(sent, mask, strict):
+    head, size = sent
+    if mask:
+        head = bytes([head[0], head[1] | 0x80, *head[2:]]) + mask
+    stream = frame(TEXT, b"x", mask=mask) + (head + bytes(size)) * 2
+    for length in (*range(len(stream) - size - 6, len(stream) - size + 1), len(stream) - 1, len(stream)):
+        whole, pieces = (scanner(masked=bool(mask), strict=strict) for _ in range(2))
+        assert scan(whole, stream[:length]) == scan(pieces, stream[:length], 1)
+        assert whole.traffic.cells == pieces.traffic.cells
+        assert (whole.messages, whole.frames, whole.left, whole.breach) == (
+            pieces.messages,
+            pieces.frames,
+            pieces.left,
+            pieces.breach,
+        )
+
+
 @CHUNKS
 def test_a_fragmented_message_is_one_message_and_may_hold_control_frames(chunk):
     it = scanner()

@@ -171,8 +171,9 @@ class FrameScanner:
         use. So what was passed on with `left == 0` always ends on a boundary. Costs O(headers), copies no payload
         and allocates nothing by an announced length.
         """
-        # It runs once for nearly every read of the proxy: a short frame that is a whole message is dealt with here,
-        # anything else by `_frame`, as a call saved is about 0.5 % of the proxy's CPU (64-byte echo, 64 tunnels).
+        # It runs once for nearly every read of the proxy: a whole message in one frame of at most 64 KiB is dealt with
+        # here, anything else by `_frame`, as that takes three times as long (scanning a frame of 64 B: 0.25 µs, of
+        # 1 KiB: 0.4 µs, by `_frame`: 0.9 µs; the proxy's CPU for it is about 7 µs, most of it the kernel's).
         if self.finished:
             return start
         at = start + self.left
@@ -190,14 +191,24 @@ class FrameScanner:
             first = buffer[at]
             length = buffer[at + 1] ^ flip
             end = at + size + length
-            if end > stop or length > self._short or not self._table[first]:
-                end = self._frame(buffer, at, stop)
-                if end == at or self.finished:
-                    return end
-            else:
+            if length <= self._short and end <= stop and self._table[first]:
                 self._cells[first & 15] += 1
                 self._cells[OCTETS] += length
                 self.messages += 1
+            elif (
+                length == _TWO_BYTES
+                and end < stop  # else it is not complete, perhaps not even its header
+                and MAX_CONTROL < (length := buffer[at + 2] << 8 | buffer[at + 3]) <= self.limit
+                and at + size + 2 + length <= stop
+                and self._table[first]
+            ):
+                end = at + size + 2 + length
+                self._cells[first & 15] += 1
+                self._complete(length)
+            else:
+                end = self._frame(buffer, at, stop)
+                if end == at or self.finished:
+                    return end
             at = end
         return at
 
