@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
-from support.frames import CLOSE, close_payload, upgrade_answer, websocket
+from support.frames import CLOSE, close_payload, upgrade_answer, upgrade_request, websocket
 from support.http_client import connection, get, get_request
 from support.serving import POOL, make_config, talk_both, unix_upstream
 from support.upstream import reply
@@ -203,6 +203,23 @@ async def test_an_answer_left_at_the_deadline_is_cut_in_the_middle(tmp_path, aut
         await drain(proxy, only, timeout=10)
         assert await http.rest() == b"half"
         assert only.active == 0
+        await proxy.context.no_connections()
+        assert proxy.context.metrics.total(m.ENDINGS, by="proxy", phase="response", reason="cut") == 1
+
+
+@pytest.mark.parametrize("raw", [get_request(), upgrade_request()], ids=["request", "upgrade"])
+async def test_what_is_left_at_the_deadline_with_nowhere_to_go_is_told_to_come_back(tmp_path, autojump_clock, raw):
+    asked = trio.Event()
+    async with serving(tmp_path, slow(asked, trio.Event())) as proxy, connection(proxy.listeners[0].address) as http:
+        (only,) = upstreams(proxy)
+        await http.send(raw)
+        await asked.wait()
+        await drain(proxy, only, timeout=2)
+        answer = await http.answer()
+        assert answer.status == 503 and answer.get(b"retry-after") == b"1"
+        metrics = proxy.context.metrics
+        assert metrics.total(m.ENDINGS, by="proxy", reason="cut") == 1
+        assert metrics.total(m.ENDINGS, by="upstream") == metrics.total(m.HANDSHAKES) == 0  # it did nothing wrong
 
 
 async def test_an_upgrade_left_at_the_deadline_goes_to_another_upstream(tmp_path, autojump_clock):

@@ -134,6 +134,9 @@ class Answer:
                     data = await receive(self.connection.stream, READ_SIZE)
         except BROKEN as error:
             retryable = not self.parser.started
+            if self.connection.ended:
+                detail = f"{self.connection.upstream.address}: the deadline of its drain passed"
+                raise ProxyError(Source.PROXY, self.phase, Reason.CUT, 503, detail, retryable=retryable) from error
             raise broken(error, Source.UPSTREAM, self.phase, retryable=retryable) from error
         if data:
             self.parser.receive_data(data)

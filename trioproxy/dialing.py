@@ -53,6 +53,11 @@ class UpstreamConnection:
             abort(self.stream)
             self.close()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed or given back; to who has done neither: that it was cut."""
+        return self._ended
+
     def keep(self, idle: IdleConnections) -> None:
         """Give the lease back and the connection to those that wait for a next request; does nothing behind `cut`."""
         if not self._ended:
