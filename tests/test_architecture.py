@@ -46,7 +46,12 @@ RANKS = (
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},
     {"control"},
     {"reloading"},
-    {"server"},
+    {"server"} | {"control_messages"},
+    # What several processes need besides.
+    {"control_channel"},
+    {"slots", "worker"},
+    {"supervisor_control", "sharing"},
+    {"supervisor"},
     {"reloader"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.
     {"lifecycle", "demo"} | {"remote"},  # for commands alone; it needs nothing of the proxy
@@ -67,9 +72,10 @@ IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
-    "socket": {"transport", "sockets", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"},
+    "socket": {"transport", "sockets", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"}
+    | {"control_channel"},  # sockets as such are what it passes on
     "mmap": {"board", "shared_board"},
-    "signal": {"lifecycle"},
+    "signal": {"lifecycle", "worker"},  # a worker ignores them, as they are the supervisor's
     "trio_websocket": {"probes", "demo"},
     "httptools": {"wire"},
     "structlog": {"logs"},
@@ -183,7 +189,7 @@ def test_sockets_are_made_in_one_place():
         return any(call in {"socket.socket", "trio.socket.socket", "socket.create_connection"} for call in calls)
 
     # systemd wraps what was handed over and sends datagrams.
-    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd"}
+    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd", "control_channel"}
 
 
 @each_module

@@ -11,7 +11,6 @@ from trioproxy.config import (
     PassiveConfig,
     PoolConfig,
     RouteConfig,
-    ServerConfig,
     UpstreamConfig,
     WebSocketConfig,
 )
@@ -68,7 +67,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
 @pytest.mark.parametrize(
     ("found", "path"),
     [
-        (problems(server=ServerConfig(workers=0)), ("server", "workers")),
         (problems(admin=AdminConfig(chaos=True)), ("admin", "chaos")),
         (of_listener(proxy_protocol=True), ("listeners", 0, "proxy_protocol")),
         (of_listener(handshake_rate=1.0), ("listeners", 0, "handshake_rate")),

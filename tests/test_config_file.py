@@ -26,8 +26,8 @@ pool = "backend"
 upstreams = ["localhost:3000"]
 """
 TEN_MISTAKES = """\
-[server]
-workers = 4
+[admin]
+chaos = true
 [timeouts]
 heed = 3
 connect = "3"
@@ -64,7 +64,7 @@ def test_the_smallest_file_is_ten_lines():
 
 def test_every_problem_is_shown_at_once_in_the_order_of_lines():
     assert problems_of(TEN_MISTAKES) == [
-        "config.toml:2: server.workers: not yet supported",
+        "config.toml:2: admin.chaos: not yet supported",
         "config.toml:4: timeouts.heed: expected a key this table has, got an unknown one (did you mean head?)",
         'config.toml:5: timeouts.connect: expected a number of seconds above 0, got "3"',
         (

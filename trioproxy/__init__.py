@@ -10,6 +10,7 @@ The map, from the outside in; imports go downwards only:
 
     cli, demo           commands
     lifecycle           signals and the service manager
+    supervisor          several worker processes as one proxy   (slots, sharing: their places and sockets; worker: one)
     server              which nursery owns what; starting and draining
     control             what operators may see and command   (drains, status, tunnel_list: how)
     reloading           another configuration for the running proxy   (changes: what differs)

@@ -110,7 +110,7 @@ class DrainConfig:
 class ServerConfig:
     """[server]: the process itself."""
 
-    workers: CountOrNone = setting(1, "Processes sharing the listeners; 0 = one per CPU.", later=True)
+    workers: CountOrNone = setting(1, "Processes sharing the listeners; 0 = one per CPU.")
     via: TokenOrNone = setting("trioproxy", 'In the Via field of forwarded requests; "" for none.')
     drain: DrainConfig = table(DrainConfig, "What SIGTERM does.")
 

@@ -53,6 +53,7 @@ class Context:
     clients: Tally = attrs.field(factory=Tally.alone)  # open client connections of all processes
     open_tunnels: Tally = attrs.field(factory=Tally.alone)  # of all processes
     worker: int = 0  # which of the worker processes this is
+    supervised: bool = False  # another process has bound the listeners, and tells of them
     name: str = "0"  # of this process: the label `worker` of what is measured of one
     connections: int = 0  # open client connections; those being rejected do not count
     lame_duck: bool = False  # a drain has been announced: not ready any more, but everything is served as before

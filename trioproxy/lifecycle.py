@@ -15,6 +15,7 @@ import trio
 from trioproxy import systemd
 from trioproxy.reloader import Reloader
 from trioproxy.server import serve
+from trioproxy.supervisor import Supervisor, WorkersError, supervise, worker_count
 from trioproxy.transport import ListenError
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class _Run:
     path: str
     manager: systemd.Notifier
     status: int = 0
-    failure: ListenError | None = None  # a value, as a nursery would wrap it
-    _proxy: Proxy | None = None  # once it is accepting
+    failure: ListenError | WorkersError | None = None  # a value, as a nursery would wrap it
+    _proxy: Proxy | Supervisor | None = None  # once it is accepting
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
     _reload_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -69,14 +70,15 @@ class _Run:
         inherited = systemd.inherited_sockets(os.environ)
         try:
             with self._scope:
-                async with serve(self.config, log=self.log, inherited=inherited) as self._proxy:
+                start = serve if worker_count(self.config) == 1 else supervise
+                async with start(self.config, log=self.log, inherited=inherited) as self._proxy:
                     self.manager.ready(self.describe())
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._reload_when_asked, Reloader(self.path, self.log, self._proxy))
                         await self._stopping.wait()
                         nursery.cancel_scope.cancel()  # a reload under way gives way, too
                     await self._proxy.drain()
-        except ListenError as error:
+        except (ListenError, WorkersError) as error:
             self.failure = error
 
     def describe(self) -> str:
@@ -97,6 +99,8 @@ class _Run:
         async for number in signals:
             if number == signal.SIGHUP:
                 _reopen(self.log)
+                if isinstance(self._proxy, Supervisor):
+                    self._proxy.reopen_log()
                 self._reload_wanted.set()
             elif not self._stopping.is_set():
                 self._stopping.set()

@@ -62,16 +62,24 @@ class Listener:
 
     async def serve(self, connections: trio.Nursery) -> None:
         """Accept until cancelled or removed, then what is queued, then close; clients are tasks of `connections`."""
+        try:
+            with self._scope:
+                await self._accept(self.sock, connections)
+        finally:
+            self.close()
+
+    async def serve_also(self, sock: socket.socket, connections: trio.Nursery) -> None:
+        """Do the same with another socket on the same address, which it owns."""
+        with sock:
+            await self._accept(sock, connections)
+
+    async def _accept(self, sock: socket.socket, connections: trio.Nursery) -> None:
         handle = functools.partial(handle_connection, entrance=self.entrance, ended=self._ended)
 
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accepted(connections, handle, sock, peer)
 
-        try:
-            with self._scope:
-                await transport.accept_connections(self.sock, accepted, self._accept_failed)
-        finally:
-            self.close()
+        await transport.accept_connections(sock, accepted, self._accept_failed)
 
     def change(self, config: ListenerConfig) -> None:
         """Go on with other settings on the same address; whom it trusts matters to clients accepted from here on."""
@@ -87,8 +95,11 @@ class Listener:
         self._scope.cancel()
 
     def close(self) -> None:
-        """Stop listening."""
-        transport.close_listener(self.sock, self.config.address)
+        """Stop listening. A Unix socket's file goes with it, unless a supervisor listens there still."""
+        if self.context.supervised:
+            self.sock.close()
+        else:
+            transport.close_listener(self.sock, self.config.address)
 
     def _accepted(
         self, connections: trio.Nursery, handle: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any

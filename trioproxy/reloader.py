@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trioproxy.logs import Log
     from trioproxy.metrics import Metrics
     from trioproxy.server import Proxy
+    from trioproxy.supervisor import Supervisor
 
 
 class Result(StrEnum):
@@ -38,7 +39,7 @@ class Reloader:
 
     path: str
     log: Log
-    proxy: Proxy
+    proxy: Proxy | Supervisor
 
     def __attrs_post_init__(self) -> None:
         for result in Result:

@@ -112,6 +112,11 @@ class Prepared:
         self._router = Router(self._config.routes)
         self._ways = Ways(self._config.routes)
 
+    @property
+    def new_listeners(self) -> Sequence[Listener]:
+        """Those that were bound for it; none behind `commit` or `abandon`."""
+        return tuple(self._bound)
+
     async def build(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         """`prepare` calls this, once."""
         self._read_token()

@@ -103,6 +103,7 @@ class _Name:
         changed = set(addresses) != set(self.upstream.addresses)
         if changed:
             self.upstream.addresses = addresses
+            self.upstream.on_change(self.upstream)
         if changed or self._trouble:
             self._trouble = ""
             found = ", ".join(str(sockaddr[0]) for _, sockaddr in addresses)

@@ -167,7 +167,7 @@ class Proxy:
             self._connections.start_soon(self._listen, self._connections)
             self.status.accepting = True
             for listener in self.listeners:
-                self.context.log.info("listening", listener=listener.config.name, address=listener.address)
+                self._tell_of(listener)
             task_status.started()
             await trio.sleep_forever()
         self._over.set()
@@ -201,13 +201,31 @@ class Proxy:
 
     def make_pool(self, config: PoolConfig) -> Pool:
         """A pool with upstreams that are all new."""
-        return _make_pool(config, self.context.metrics, self.context.worker)
+        return make_pool(config, self.context.metrics, self.context.worker)
 
     def accept_on(self, listener: Listener) -> None:
         """Accept on one more of `listeners`."""
         if self._accepting is not None and self._connections is not None:
             self._accepting.start_soon(listener.serve, self._connections)
-        self.context.log.info("listening", listener=listener.config.name, address=listener.address)
+        self._tell_of(listener)
+
+    def accept_also(self, listener: Listener, sock: socket.socket) -> trio.CancelScope:
+        """Accept on another socket of one of `listeners`, too, until the scope is cancelled or a drain begins."""
+        scope = trio.CancelScope()
+
+        async def accept(connections: trio.Nursery) -> None:
+            with scope:
+                await listener.serve_also(sock, connections)
+
+        if self._accepting is None or self._connections is None or self.context.draining:
+            sock.close()
+        else:
+            self._accepting.start_soon(accept, self._connections)
+        return scope
+
+    def _tell_of(self, listener: Listener) -> None:
+        if not self.context.supervised:
+            self.context.log.info("listening", listener=listener.config.name, address=listener.address)
 
     async def drain(self) -> None:
         """Take no new work, let the old end: politely for `[server.drain] timeout` seconds, then by force.
@@ -284,7 +302,7 @@ def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = N
     context = Context(
         config=config,
         router=Router(config.routes),
-        pools={name: _make_pool(pool, metrics, worker) for name, pool in config.pools.items()},
+        pools={name: make_pool(pool, metrics, worker) for name, pool in config.pools.items()},
         idle={
             name: IdleConnections(pool.keep_alive, pool.keep_alive_connections) for name, pool in config.pools.items()
         },
@@ -303,7 +321,9 @@ def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = N
     return context
 
 
-def _make_pool(config: PoolConfig, metrics: Metrics, worker: int) -> Pool:
+def make_pool(config: PoolConfig, metrics: Metrics, worker: int) -> Pool:
+    """A new pool of worker number `worker`, whose leases are counted on the board."""
+
     def leases(upstream: str) -> Tally:
         return metrics.tally(m.UPSTREAM_ACTIVE, (config.name, upstream))
 

@@ -90,7 +90,7 @@ class Status:
             "connections": self.context.clients.total,
             "tunnels": self.context.open_tunnels.total,
             "listeners": [
-                {"name": listener.config.name, "address": listener.address, "active": listener.active}
+                {"name": listener.config.name, "address": listener.address, "active": self._active(listener)}
                 for listener in self.listeners
             ],
             "pools": [_pool(pool, sums) for pool in self.context.pools.values()],
@@ -108,6 +108,11 @@ class Status:
                 yield m.UPSTREAM_WEIGHT, labels, upstream.weight
                 for state in UpstreamState:
                     yield m.UPSTREAM_STATE, (*labels, state), upstream.state is state
+
+    def _active(self, listener: Listening) -> int:
+        if self.workers == 1:
+            return listener.active
+        return int(self.context.metrics.value(m.CONNECTIONS_ACTIVE, (listener.config.name,)))
 
     @property
     def _ending(self) -> bool:

@@ -38,6 +38,10 @@ class LastProbe:
     detail: str = ""  # why it failed, for people
 
 
+def _nothing(_upstream: Upstream) -> None:
+    pass
+
+
 @attrs.define(eq=False)
 class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
@@ -58,6 +62,7 @@ class Upstream:
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
+    on_change: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of health or addresses
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
@@ -120,9 +125,20 @@ class Upstream:
         """
         changed = self.health.observe(ok)
         if changed is UpstreamState.DOWN:
-            for wait in self.handshakes:
-                wait.cancel()
+            self._give_up_handshakes()
+        if changed is not None:
+            self.on_change(self)
         return changed
+
+    def learn(self, state: UpstreamState) -> None:
+        """Take over what another process has observed of its health; with what follows from it, as in `observe`."""
+        self.health.state = state
+        if state is UpstreamState.DOWN:
+            self._give_up_handshakes()
+
+    def _give_up_handshakes(self) -> None:
+        for wait in self.handshakes:
+            wait.cancel()
 
     def drain(self, timeout: float) -> None:
         """Let it have no new lease; those it has are to be given back within `timeout` seconds."""

@@ -8,8 +8,8 @@ from trioproxy.config_file import load_config
 
 EXAMPLE = Path(__file__).parents[2] / "config.toml"
 BROKEN = """\
-[server]
-workers = 4
+[admin]
+chaos = true
 [timeouts]
 heed = 3
 connect = "3"

@@ -8,6 +8,7 @@ from trioproxy.config_file import ConfigError, load_config
 from trioproxy.housekeeping import tune_collector
 from trioproxy.lifecycle import run_until_stopped
 from trioproxy.logs import Log
+from trioproxy.supervisor import WorkersError, worker_count
 from trioproxy.transport import ListenError
 
 
@@ -20,10 +21,10 @@ def run(path: str) -> int:
     except ConfigError as error:
         raise ConfigProblems(str(error)) from None
     tune_collector()
-    log = Log.open(config.log)
+    log = Log.open(config.log, shared=worker_count(config) > 1)
     try:
         return trio.run(run_until_stopped, config, log, path)
-    except ListenError as error:
+    except (ListenError, WorkersError) as error:
         raise click.ClickException(str(error)) from None
     finally:
         log.close()

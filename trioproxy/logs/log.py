@@ -15,7 +15,7 @@ import attrs
 import structlog
 
 from trioproxy.logs.render import render_json, render_text
-from trioproxy.logs.writer import LineWriter, open_target
+from trioproxy.logs.writer import ATOMIC_BYTES, BATCH_BYTES, LineWriter, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,10 +80,11 @@ class Log:
     Fields are keywords; values from peers may hold anything, rendering makes them harmless.
     """
 
-    def __init__(self, sink: _Sink, render: Any, level: str, *, access: bool = True) -> None:
+    def __init__(self, sink: _Sink, render: Any, level: str, *, access: bool = True, **fields: Any) -> None:
         """Use `open`, `null` or `memory` instead."""
         self._sink = sink
         self._told = 0  # dropped lines the log itself has spoken of
+        self._fields = fields
         self._set(render, level, access=access)
 
     def _set(self, render: Any, level: str, *, access: bool) -> None:
@@ -99,13 +100,16 @@ class Log:
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, logging.CRITICAL)),
             context_class=dict,
             cache_logger_on_first_use=True,
-        ).bind()
+        ).bind(**self._fields)
 
     @classmethod
-    def open(cls, config: LogConfig) -> Log:
-        """The log `[log]` asks for; raises OSError if its file cannot be opened. To be closed."""
-        writer = LineWriter(Path(config.file) if config.file else None)
-        return cls(writer, _RENDERERS[config.format], config.level, access=config.access)
+    def open(cls, config: LogConfig, *, shared: bool = False, **fields: Any) -> Log:
+        """The log `[log]` asks for; raises OSError if its file cannot be opened. To be closed.
+
+        `shared`: other processes write there, too. `fields` are part of every event.
+        """
+        writer = LineWriter(Path(config.file) if config.file else None, ATOMIC_BYTES if shared else BATCH_BYTES)
+        return cls(writer, _RENDERERS[config.format], config.level, access=config.access, **fields)
 
     @classmethod
     def null(cls) -> Log:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STDERR: Final = 2
 MAX_PENDING_BYTES: Final = 4 * 1024 * 1024  # about 15,000 lines: seconds of a stalled reader at full speed
 BATCH_BYTES: Final = 64 * 1024  # the size of a pipe: one write for many lines
+# Up to this length, what several processes write to one pipe is not mixed (pipe(7)); sockets and files take more.
+ATOMIC_BYTES: Final = select.PIPE_BUF
 _PER_LINE: Final = 64  # what a queued line costs besides its characters, roughly
 
 
@@ -40,8 +43,9 @@ class LineWriter:
     `write`, `reopen` and `close` are for one thread alone, the one that made the writer. Owns its descriptor.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Open the file (created with mode 0640); raises OSError."""
+    def __init__(self, path: Path | None, batch: int = BATCH_BYTES) -> None:
+        """Open the file (created with mode 0640); raises OSError. Several lines make writes of up to `batch` bytes."""
+        self._batch = batch
         self.path = path
         fd = open_target(path)
         # Each count is written by one thread alone, so there is no lock between them
@@ -116,7 +120,7 @@ class LineWriter:
                 while isinstance(item, bytes):
                     pending.append(item)
                     size += len(item)
-                    if size >= BATCH_BYTES or self._queue.empty():
+                    if size >= self._batch or self._queue.empty():
                         break
                     item = self._queue.get()
                 self._flush(fd, pending)
@@ -129,13 +133,26 @@ class LineWriter:
             os.close(fd)
 
     def _flush(self, fd: int, lines: list[bytes]) -> None:
-        try:
-            _write_all(fd, b"".join(lines))
-        except OSError:  # reader gone, disk full: the next lines may fare better
-            self._failed += len(lines)
+        for some in self._batches(lines):
+            try:
+                _write_all(fd, b"".join(some))
+            except OSError:  # reader gone, disk full: the next lines may fare better
+                self._failed += len(some)
         self._lines_done += len(lines)
         self._bytes_done += sum(map(len, lines)) + _PER_LINE * len(lines)
         lines.clear()
+
+    def _batches(self, lines: list[bytes]) -> Iterator[list[bytes]]:
+        batch: list[bytes] = []
+        size = 0
+        for line in lines:
+            if batch and size + len(line) > self._batch:
+                yield batch
+                batch, size = [], 0
+            batch.append(line)
+            size += len(line)
+        if batch:
+            yield batch
 
 
 def open_target(path: Path | None) -> int:

@@ -26,11 +26,6 @@ class Place:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
-    @property
-    def short(self) -> str:
-        """Without the file's folder."""
-        return f"{self.file.rpartition('/')[2]}:{self.line}"
-
 
 @attrs.frozen(eq=False)
 class Statement:
@@ -46,7 +41,8 @@ class Statement:
 
     def __str__(self) -> str:
         words = " ".join([self.name, *(arg if arg and " " not in arg else f'"{arg}"' for arg in self.args)])
-        words = one_line(words)
+        if not words.isprintable():
+            words = ascii(words)[1:-1]
         return words if len(words) <= LONGEST_QUOTE else f"{words[: LONGEST_QUOTE - 3]}..."
 
     @property
@@ -58,13 +54,6 @@ class Statement:
     def inner(self) -> tuple[Statement, ...]:
         """What its block holds; nothing where it has none."""
         return self.block or ()
-
-
-def one_line(text: str) -> str:
-    """The text with everything escaped that no line of a terminal or file should have."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def walk(statements: Iterable[Statement]) -> Iterator[Statement]:

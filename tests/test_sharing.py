@@ -1,0 +1,122 @@
+"""Who accepts on whose sockets, with real listeners and recorded words to the workers."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from support.serving import descriptors, make_config, make_context
+
+from trioproxy.control_messages import Adopt, Release
+from trioproxy.listening import Listener
+from trioproxy.logs import Log
+from trioproxy.sharing import Sharing
+from trioproxy.transport import bind
+
+
+@attrs.define(eq=False)
+class Place:
+    """A slot, as far as sharing goes."""
+
+    number: int
+    serving: bool = True
+    told: list = attrs.field(factory=list)
+
+    def send(self, message, fds=()):
+        self.told.append((message, list(fds)))
+
+
+def listener(context, index):
+    config = context.config.listeners[index]
+    (sock,) = bind(config.address, inherited={})
+    return Listener(context, config, sock)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Three workers; a port, a Unix socket, a port."""
+    before = descriptors()
+    context = make_context(make_config(listeners=("127.0.0.1:0", f"unix:{tmp_path / 'u'}", "127.0.0.1:0")))
+    sharing = Sharing([listener(context, i) for i in range(3)], [Place(i) for i in range(3)], Log.memory())
+    for each in sharing.listeners:
+        sharing.add(each)
+    yield sharing
+    sharing.close_all()
+    sharing.close_all()
+    assert descriptors() == before
+
+
+def adopted(shared, slot):
+    return [message.worker for message, _ in slot.told if isinstance(message, Adopt)]
+
+
+def test_each_worker_has_a_socket_of_each_port_and_all_the_same_one_else(shared):
+    sets = [shared.of(slot, shared.listeners) for slot in shared.slots]
+    ports, files = {fds[0] for fds in sets}, {fds[1] for fds in sets}
+    assert (len(ports), len(files)) == (3, 1)
+
+
+def test_another_stands_in_until_the_worker_is_back(shared):
+    gone, other, _ = shared.slots
+    gone.serving = False
+    shared.orphaned(gone)
+    fds = shared.of(gone, [shared.listeners[0], shared.listeners[2]])
+    assert other.told == [(Adopt(0, [0, 2]), fds)]
+    shared.hand_over()  # it is done already
+    gone.serving = True
+    shared.began(gone)
+    assert other.told[1:] == [(Release(0), [])] and not gone.told
+    shared.began(gone)
+
+
+def test_those_who_stand_in_share_the_work(shared):
+    a, b, c = shared.slots
+    a.serving = b.serving = False
+    shared.orphaned(a)
+    shared.orphaned(b)
+    assert adopted(shared, c) == [0, 1]
+    b.serving = True
+    shared.began(b)
+    c.serving = False
+    shared.ended(c)
+    shared.orphaned(c)
+    assert adopted(shared, b) == [0, 2]
+    c.serving = True
+    shared.began(c)
+    c.serving = False
+    shared.ended(c)
+    a.serving = b.serving = c.serving = True
+    for each in (a, b, c):
+        each.told.clear()
+    shared.began(a)
+    assert b.told == [(Release(0), [])]
+
+
+def test_without_anybody_the_next_one_that_is_back_stands_in(shared):
+    for slot in shared.slots:
+        slot.serving = False
+    for slot in shared.slots:
+        shared.orphaned(slot)
+    assert not any(slot.told for slot in shared.slots)
+    last = shared.slots[2]
+    last.serving = True
+    shared.began(last)
+    assert adopted(shared, last) == [0, 1]
+
+
+def test_places_may_change_while_nobody_stands_in(shared):
+    gone, other, _ = shared.slots
+    gone.serving = False
+    shared.orphaned(gone)
+    shared.take_back()
+    assert other.told[-1] == (Release(0), [])
+    shared.close(shared.listeners.pop(0))
+    shared.hand_over()
+    assert other.told[-1][0] == Adopt(0, [1])
+
+
+def test_where_all_sockets_are_shared_there_is_nothing_to_hand_over(shared):
+    for index in (2, 0):
+        shared.close(shared.listeners.pop(index))
+    shared.slots[0].serving = False
+    shared.orphaned(shared.slots[0])
+    assert not any(slot.told for slot in shared.slots)

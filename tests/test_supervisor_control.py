@@ -1,0 +1,87 @@
+"""The admin's commands to several workers: what each answers, made one answer."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from support.serving import POOL, make_config, make_context
+
+from trioproxy.admin.control import Unknown
+from trioproxy.control_messages import Answer
+from trioproxy.health import UpstreamState
+from trioproxy.status import Status
+from trioproxy.supervisor_control import SupervisorControl
+
+ADDRESS = "127.0.0.1:1"
+
+
+@attrs.define(eq=False)
+class Place:
+    """A slot whose worker answers as the test says."""
+
+    number: int
+    answers: dict
+    asked: list = attrs.field(factory=list)
+
+    async def ask(self, make):
+        message = make(7)
+        self.asked.append((message.what, message.arguments))
+        return self.answers.get(message.what)
+
+    def status(self):
+        return {"worker": self.number}
+
+
+def control_of(*answers):
+    context = make_context(make_config())
+    places = [Place(number, each) for number, each in enumerate(answers)]
+    return SupervisorControl(context, Status(context, [], len(places)), places), places
+
+
+async def test_the_status_tells_of_the_processes():
+    control, _ = control_of({}, {})
+    status = await control.status()
+    assert (status["workers"], status["processes"]) == (2, [{"worker": 0}, {"worker": 1}])
+    assert control.ready()[0] is False
+    assert control.config is control._context.config
+
+
+async def test_pages_of_tunnels_become_one():
+    def page(total, *ids):
+        return {"tunnels": Answer(7, {"total": total, "tunnels": [{"id": each} for each in ids]})}
+
+    control, places = control_of(page(3, "a-1", "c-1"), {}, page(1, "b-1"), {"tunnels": Answer(7, refusal=("no",))})
+    found = await control.tunnels(after="", limit=2, where={"pool": "p"})
+    assert found == {"total": 4, "tunnels": [{"id": "a-1"}, {"id": "b-1"}]}
+    assert places[1].asked == [("tunnels", {"after": "", "limit": 2, "where": {"pool": "p"}})]
+
+
+async def test_an_upstream_is_drained_and_resumed_everywhere_and_here():
+    answers = {what: Answer(7, {"tunnels": 2}) for what in ("drain_upstream", "resume_upstream")}
+    control, places = control_of(answers, {}, answers)
+    (upstream,) = control._context.pools[POOL].upstreams
+    news = control.metrics.news
+    drained = await control.drain_upstream(POOL, ADDRESS, spread=1, timeout=2)
+    assert drained == {"pool": POOL, "upstream": ADDRESS, "state": UpstreamState.DRAINING, "active": 0, "tunnels": 4}
+    assert places[2].asked == [("drain_upstream", {"pool": POOL, "address": ADDRESS, "spread": 1, "timeout": 2})]
+    resumed = await control.resume_upstream(POOL, ADDRESS)
+    assert (resumed["state"], upstream.draining) == (UpstreamState.UNKNOWN, False)
+    assert control.metrics.news == news + 2
+
+
+async def test_what_nobody_knows_is_unknown():
+    control, places = control_of({})
+    with pytest.raises(Unknown, match=f"there are: {POOL}"):
+        await control.drain_upstream("other", ADDRESS, spread=0, timeout=1)
+    with pytest.raises(Unknown, match=f"there are: {ADDRESS}"):
+        await control.resume_upstream(POOL, "other:1")
+    assert not places[0].asked
+
+
+async def test_a_tunnel_is_closed_by_whoever_has_it():
+    no, yes = {"close_tunnel": Answer(7, refusal=("no",))}, {"close_tunnel": Answer(7, {"id": "a-1", "code": 1012})}
+    control, _ = control_of(no, yes)
+    assert await control.close_tunnel("a-1", 1012) == {"id": "a-1", "code": 1012}
+    control, _ = control_of(no, {})
+    with pytest.raises(Unknown, match="no open tunnel 'a-1'"):
+        await control.close_tunnel("a-1", 1012)

@@ -1,0 +1,385 @@
+"""Several worker processes as one proxy: what they share is bound, probed, resolved, counted and told here.
+
+    services ⊃ workers, probers, resolver, admin
+
+It serves no connection itself. One worker's place is `slots`' work, what the process does `worker`'s, the admin's
+commands `supervisor_control`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trioproxy import metrics as m
+from trioproxy import reloading, transport
+from trioproxy.admin import Token
+from trioproxy.config import AdminConfig
+from trioproxy.config_show import show_config
+from trioproxy.control_messages import (
+    Abandon,
+    Commit,
+    Drain,
+    News,
+    Prepare,
+    Reopen,
+    Resolve,
+    Start,
+    UpstreamNews,
+)
+from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
+from trioproxy.listening import Listener
+from trioproxy.metrics import Metrics
+from trioproxy.metrics.declared import declare_series
+from trioproxy.prober import run_prober
+from trioproxy.relay.streams import StreamsRelay
+from trioproxy.resolver import run_resolver
+from trioproxy.server import assemble, bind_all, make_pool, start_admin
+from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
+from trioproxy.sharing import Sharing
+from trioproxy.slots import RestartReason, Slot
+from trioproxy.status import Status
+from trioproxy.supervisor_control import SupervisorControl
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from trioproxy.config import Config, PoolConfig
+    from trioproxy.context import Context
+    from trioproxy.control_messages import Message
+    from trioproxy.logs import Log
+    from trioproxy.prober import Prober
+    from trioproxy.resolver import Resolver
+    from trioproxy.upstreams import Pool, Upstream
+
+HAND_OVER_SECONDS: Final = 1.0  # that clients wait in the queue of a worker that is gone before another takes them
+PREPARE_SECONDS: Final = 60.0  # that workers may take to build a new configuration
+DRAIN_MARGIN: Final = 5.0  # seconds a worker may take beyond its drain
+NAME: Final = "supervisor"  # in the place of a worker's number
+
+
+class WorkersError(Exception):
+    """Workers that end before they ever accepted; the message says so in one line."""
+
+
+def worker_count(config: Config) -> int:
+    """How many processes `server.workers` asks for: 0 is one for each CPU this process may use."""
+    return config.server.workers or len(os.sched_getaffinity(0))
+
+
+@asynccontextmanager
+async def supervise(
+    config: Config, *, log: Log, inherited: Mapping[str, Sequence[socket.socket]] | None = None
+) -> AsyncIterator[Supervisor]:
+    """As `server.serve`, with worker processes: the body begins when all of them accept."""
+    failure: BaseException | None = None
+    workers = worker_count(config)
+    with ExitStack() as last:
+        bound = bind_all(config, inherited or {}, last)
+        memory = create_memory(workers)
+        last.callback(os.close, memory)
+        try:
+            async with trio.open_nursery() as services:
+                metrics = Metrics(open_board(memory, workers, SUPERVISOR), SUPERVISOR)
+                metrics.private_tally(HEARTBEAT)
+                context = assemble(config, log, StreamsRelay(), metrics)
+                context.name = NAME
+                listeners = [Listener(context, *listener) for listener in bound.listeners]
+                supervisor = Supervisor(context, listeners, services, inherited or {}, memory, workers)
+                last.callback(supervisor.sharing.close_all)
+                for listener in listeners:
+                    supervisor.sharing.add(listener)
+                await supervisor.start(bound.admin)
+                yield supervisor
+                services.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            failure = group.exceptions[0]
+    if failure is not None:
+        raise failure
+
+
+@attrs.define(eq=False)
+class Supervisor:
+    """What `server.Proxy` is to one process, to several."""
+
+    context: Context
+    listeners: list[Listener]
+    services: trio.Nursery
+    inherited: Mapping[str, Sequence[socket.socket]]
+    memory: int  # the board's descriptor
+    workers: int
+    admin_address: str = ""
+    resolver: Resolver | None = attrs.field(default=None, init=False)
+    prober: Prober | None = attrs.field(default=None, init=False)
+    token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
+    status: Status = attrs.field(init=False)
+    control: SupervisorControl = attrs.field(init=False)
+    slots: list[Slot] = attrs.field(init=False)
+    sharing: Sharing = attrs.field(init=False)
+    _may_start: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)  # a worker began or ended
+
+    def __attrs_post_init__(self) -> None:
+        self.status = Status(self.context, self.listeners, self.workers)
+        self.context.metrics.add_source(self.status.gauges)
+        self.slots = [Slot(number, self, self.context.log, self._may_start) for number in range(self.workers)]
+        self.control = SupervisorControl(self.context, self.status, self.slots)
+        self.sharing = Sharing(self.listeners, self.slots, self.context.log)
+
+    async def start(self, admin: Sequence[socket.socket]) -> None:
+        """Start everything; returns when all workers accept. Raises WorkersError where one ends before."""
+        context, services = self.context, self.services
+        for reason in RestartReason:
+            context.metrics.declare(m.WORKER_RESTARTS, (reason,))
+        self.admin_address = await start_admin(services, self.control, admin, context.log, self.token)
+        for slot in self.slots:
+            services.start_soon(slot.run)
+        pools = list(context.pools.values())
+        self._watch_upstreams(pools)
+        self.resolver = await services.start(partial(run_resolver, pools, log=context.log))
+        self.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
+        services.start_soon(keep_house, context)
+        self._may_start.set()
+        while not all(slot.serving for slot in self.slots):
+            changed = self._changed
+            if any(slot.restarts for slot in self.slots):
+                raise WorkersError("a worker process ended before it accepted: the log says why")
+            await changed.wait()
+        services.start_soon(self._watch_heartbeats)
+        self.status.accepting = True
+        for listener in self.listeners:
+            context.log.info("listening", listener=listener.config.name, address=listener.address)
+
+    # What a slot wants to know, and tells
+
+    def first_message(self, slot: Slot) -> tuple[Start, Sequence[int]]:
+        """The configuration in force, the slot's sockets, and how the upstreams are."""
+        context = self.context
+        places = {id(config): place for place, config in enumerate(context.config.listeners)}
+        start = Start(
+            worker=slot.number,
+            workers=self.workers,
+            config=_text_for_workers(context.config),
+            listeners=tuple(places[id(listener.config)] for listener in self.listeners),
+            upstreams=tuple(self._news()),
+        )
+        return start, [self.memory, *self.sharing.of(slot, self.listeners)]
+
+    def began(self, slot: Slot) -> None:
+        """Its clients are its own again."""
+        self.sharing.began(slot)
+        self._tell_changed()
+
+    def ended(self, slot: Slot, reason: RestartReason) -> None:
+        """What it counted stays, what it held is free; another takes its clients if it is not back soon."""
+        context = self.context
+        context.metrics.retire(worker_row(slot.number), retired_row(self.workers))
+        if not slot.stopping.is_set():
+            context.metrics.inc(m.WORKER_RESTARTS, (reason,))
+            context.metrics.news += 1
+            self.sharing.ended(slot)
+            self.services.start_soon(self._hand_over_later, slot)
+        self._tell_changed()
+
+    def heard(self, slot: Slot, message: Message) -> None:
+        """A worker's own words: which name it would have looked up again."""
+        del slot
+        if isinstance(message, Resolve):
+            for upstream in self._upstreams():
+                if (upstream.pool, upstream.address) == (message.pool, message.address):
+                    upstream.want_resolve()
+
+    async def _hand_over_later(self, slot: Slot) -> None:
+        await trio.sleep(HAND_OVER_SECONDS)
+        if not slot.serving and not slot.stopping.is_set():
+            self.sharing.orphaned(slot)
+
+    # Health and addresses of upstreams
+
+    def _upstreams(self) -> Iterator[Upstream]:
+        for pool in self.context.pools.values():
+            yield from pool.upstreams
+
+    def _news(self) -> Iterator[UpstreamNews]:
+        return (news_of(upstream) for upstream in self._upstreams())
+
+    def _watch_upstreams(self, pools: Sequence[Pool]) -> None:
+        for pool in pools:
+            for upstream in pool.upstreams:
+                upstream.on_change = self._tell_of
+
+    def _tell_of(self, upstream: Upstream) -> None:
+        self._send_all(News([news_of(upstream)]))
+
+    # The life of the whole
+
+    async def _watch_heartbeats(self) -> None:
+        """Count this process's own ticks: a machine that was paused has paused this, too, and nobody is late."""
+        board = self.context.metrics.board
+        column = board.layout.intern(HEARTBEAT, ())
+        while True:
+            await trio.sleep(TICK)
+            for slot in self.slots:
+                slot.judge(board.rows[worker_row(slot.number)].cells[column])
+
+    def make_pool(self, config: PoolConfig) -> Pool:
+        """A pool with upstreams that are all new."""
+        return make_pool(config, self.context.metrics, 0)
+
+    def accept_on(self, listener: Listener) -> None:
+        """The workers do: here it is only told."""
+        self.context.log.info("listening", listener=listener.config.name, address=listener.address)
+
+    async def prepare(self, config: Config) -> PreparedWorkers:
+        """As `Proxy.prepare`, here and in all workers: one refusal is everybody's."""
+        own = await reloading.prepare(self, config, sockets={}, max_connections=self.context.max_connections)
+        prepared = PreparedWorkers(self, own)
+        declare_series(self.context.metrics, config)  # before a worker has a use for them
+        try:
+            await self.prepare_workers(config, own.new_listeners)
+        except transport.ListenError as error:
+            prepared.abandon()
+            raise reloading.ReloadError([str(error)]) from error
+        except BaseException:
+            prepared.abandon()
+            raise
+        return prepared
+
+    def reopen_log(self) -> None:
+        """Have the workers open the log file anew, too."""
+        self._send_all(Reopen())
+
+    async def drain(self) -> None:
+        """As `Proxy.drain`: returns when all workers have ended, in the time it has or by force."""
+        context, drain = self.context, self.context.config.server.drain
+        context.log.info("drain", tunnels=context.open_tunnels.total, connections=context.clients.total)
+        context.lame_duck = True
+        if drain.lame_duck:
+            await trio.sleep(drain.lame_duck)
+        context.draining = True
+        for slot in self.slots:
+            if not slot.serving:
+                slot.stopping.set()
+                slot.kill(RestartReason.EXITED)
+                self.sharing.orphaned(slot)  # for what waits in its queues
+        # First here: as long as this process listens, the workers' last look into the queues would not be the last.
+        self.sharing.close_all()
+        for slot in self.slots:
+            slot.stopping.set()
+            slot.send(Drain())
+        with trio.move_on_after(drain.timeout + DRAIN_MARGIN):
+            await self._all_ended()
+        for slot in self.slots:
+            slot.kill(RestartReason.STALLED)
+        await self._all_ended()
+        context.log.info("drained")
+
+    def cut(self) -> None:
+        """End everything now: cancelling what `supervise` runs has each worker cut its connections first."""
+        context = self.context
+        context.log.warning("cut", tunnels=context.open_tunnels.total, connections=context.clients.total)
+        self.services.cancel_scope.cancel()
+
+    async def _all_ended(self) -> None:
+        for slot in self.slots:
+            await slot.over.wait()
+
+    def _tell_changed(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    def _send_all(self, message: Message) -> None:
+        for slot in self.slots:
+            slot.send(message)
+
+    async def prepare_workers(self, config: Config, new: Sequence[Listener]) -> None:
+        """Have every worker build `config`, with sockets for the listeners that are new. Raises ReloadError."""
+        problems: list[str] = []
+        places = {id(each): place for place, each in enumerate(config.listeners)}
+        text, of_new = _text_for_workers(config), [places[id(listener.config)] for listener in new]
+
+        async def ask(slot: Slot) -> None:
+            fds = self.sharing.of(slot, new)
+            answer = await slot.ask(lambda number: Prepare(number, text, of_new), fds, PREPARE_SECONDS)
+            slot.prepared = slot.serving and answer is not None and not answer.refusal
+            if answer is not None:
+                problems.extend(problem for problem in answer.refusal if problem not in problems)
+            elif slot.serving:
+                problems.append(f"worker {slot.number} has not answered within {PREPARE_SECONDS:g} s")
+
+        for listener in new:
+            self.sharing.add(listener)
+        async with trio.open_nursery() as asking:
+            for slot in self.slots:
+                if slot.serving:
+                    asking.start_soon(ask, slot)
+        if problems:
+            raise reloading.ReloadError(problems)
+
+    def commit_workers(self, before: Sequence[Listener]) -> None:
+        """Have all workers put in force what they have built; `before` are the listeners there were."""
+        self.sharing.take_back()
+        for listener in before:
+            if listener not in self.listeners:
+                self.sharing.close(listener)
+        self._watch_upstreams(list(self.context.pools.values()))
+        news = tuple(self._news())
+        for slot in self.slots:
+            if slot.prepared:
+                slot.send(Commit(news))
+            elif slot.started:
+                slot.kill(RestartReason.RELOAD)
+            slot.prepared = False
+        self.sharing.hand_over()
+
+    def abandon_workers(self, new: Sequence[Listener]) -> None:
+        """Have all workers forget what they have built."""
+        for slot in self.slots:
+            slot.send(Abandon())
+            slot.prepared = False
+        for listener in new:
+            self.sharing.close(listener)
+
+
+@attrs.define(eq=False)
+class PreparedWorkers:
+    """A configuration that all processes have built; `commit` or `abandon` ends it."""
+
+    _supervisor: Supervisor
+    _own: reloading.Prepared
+
+    def commit(self) -> int:
+        """As `reloading.Prepared.commit`; the tunnels that lose their way are the workers', and not known here."""
+        if self._supervisor.context.lame_duck:
+            self.abandon()
+            return 0
+        before = list(self._supervisor.listeners)
+        lost = self._own.commit()
+        self._supervisor.commit_workers(before)
+        return lost
+
+    def abandon(self) -> None:
+        """As `reloading.Prepared.abandon`, everywhere."""
+        self._supervisor.abandon_workers(self._own.new_listeners)
+        self._own.abandon()
+
+
+def news_of(upstream: Upstream) -> UpstreamNews:
+    """What workers have to know of it."""
+    return UpstreamNews(
+        upstream.pool, upstream.address, upstream.health.state, draining=upstream.draining, addresses=upstream.addresses
+    )
+
+
+def _text_for_workers(config: Config) -> str:
+    """As TOML, without what is this process's alone: the lame duck of a drain, the admin."""
+    server = attrs.evolve(config.server, drain=attrs.evolve(config.server.drain, lame_duck=0.0))
+    return show_config(attrs.evolve(config, server=server, admin=AdminConfig(address="")))

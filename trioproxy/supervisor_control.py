@@ -1,0 +1,120 @@
+"""The admin's commands with several workers: each is asked, and their answers make one.
+
+What may be commanded is said in `admin.control`; how workers are asked is `slots`' work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trioproxy import tunnel_list
+from trioproxy.admin.control import Unknown
+from trioproxy.control_messages import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from trioproxy.config import Config
+    from trioproxy.context import Context
+    from trioproxy.control_messages import Answer
+    from trioproxy.metrics import Metrics
+    from trioproxy.slots import Slot
+    from trioproxy.status import Status
+    from trioproxy.upstreams import Upstream
+
+
+@attrs.frozen(eq=False)
+class SupervisorControl:
+    """Sees this process, which knows of health and sums, and asks workers for what is theirs; see `admin.Control`."""
+
+    _context: Context
+    _status: Status
+    _slots: Sequence[Slot]
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._context.config
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters."""
+        return self._context.metrics
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether new traffic is wanted, and why (not)."""
+        return self._status.ready()
+
+    async def status(self) -> dict[str, Any]:
+        """How all of it stands."""
+        return {**self._status.status(), "processes": [slot.status() for slot in self._slots]}
+
+    async def tunnels(self, *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
+        """A page of the open tunnels of all workers."""
+        answers = await self._ask("tunnels", after=after, limit=limit, where=dict(where))
+        return tunnel_list.merge([answer.result for answer in answers if not answer.refusal], limit)
+
+    async def drain_upstream(
+        self,
+        pool: str,
+        address: str,
+        *,
+        spread: float,
+        timeout: float,  # noqa: ASYNC109 - the drain takes it, not the call
+    ) -> dict[str, Any]:
+        """Begin to drain an upstream in all workers; those that start later know of it."""
+        upstream = self._find(pool, address)
+        upstream.drain(timeout)
+        self.metrics.news += 1
+        return await self._command(upstream, "drain_upstream", spread=spread, timeout=timeout)
+
+    async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
+        """Take an upstream back, in all workers."""
+        upstream = self._find(pool, address)
+        upstream.resume()
+        self.metrics.news += 1
+        return await self._command(upstream, "resume_upstream")
+
+    async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:
+        """Ask one tunnel to close, whichever worker has it."""
+        for answer in await self._ask("close_tunnel", tunnel=tunnel, code=code):
+            if not answer.refusal:
+                self.metrics.news += 1
+                result: dict[str, Any] = answer.result
+                return result
+        raise Unknown("open tunnel", tunnel)
+
+    async def _command(self, upstream: Upstream, what: str, **more: Any) -> dict[str, Any]:
+        answers = await self._ask(what, pool=upstream.pool, address=upstream.address, **more)
+        return {
+            "pool": upstream.pool,
+            "upstream": upstream.address,
+            "state": upstream.state,
+            "active": upstream.active,
+            "tunnels": sum(answer.result["tunnels"] for answer in answers if not answer.refusal),
+        }
+
+    async def _ask(self, what: str, **arguments: Any) -> list[Answer]:
+        """What the workers answer that do; all are asked at once."""
+        answers: list[Answer] = []
+
+        async def ask(slot: Slot) -> None:
+            if (answer := await slot.ask(lambda number: Ask(number, what, arguments))) is not None:
+                answers.append(answer)
+
+        async with trio.open_nursery() as asking:
+            for slot in self._slots:
+                asking.start_soon(ask, slot)
+        return answers
+
+    def _find(self, pool: str, address: str) -> Upstream:
+        found = self._context.pools.get(pool)
+        if found is None:
+            raise Unknown("pool", pool, list(self._context.pools))
+        upstreams = {upstream.address: upstream for upstream in found.upstreams}
+        if address not in upstreams:
+            raise Unknown(f"upstream of pool {pool}", address, list(upstreams))
+        return upstreams[address]

@@ -1,0 +1,264 @@
+"""A worker process: serves connections on sockets it is given, does what its supervisor says, drains without one.
+
+It has no admin endpoints, probes nothing and resolves nothing: what it has to know of upstreams it is told. Signals are
+the supervisor's; those that a terminal or a service manager sends to all processes are ignored here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+
+from trioproxy.admin.control import Unknown
+from trioproxy.config_file import parse_config
+from trioproxy.control_channel import Channel, sockets
+from trioproxy.control_messages import (
+    Abandon,
+    Adopt,
+    Answer,
+    Ask,
+    Commit,
+    Cut,
+    Drain,
+    News,
+    Prepare,
+    Ready,
+    Release,
+    Reopen,
+    Resolve,
+    Start,
+)
+from trioproxy.drains import UpstreamDrains
+from trioproxy.health import UpstreamState
+from trioproxy.housekeeping import TICK, tune_collector
+from trioproxy.listening import Listener
+from trioproxy.logs import Log
+from trioproxy.metrics import Metrics
+from trioproxy.relay import open_relay
+from trioproxy.reloading import ReloadError
+from trioproxy.server import Proxy, assemble, report_bug
+from trioproxy.shared_board import open_board, worker_row
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Sequence
+
+    from trioproxy.config import Config
+    from trioproxy.control_messages import Message, UpstreamNews
+    from trioproxy.logs.log import LogChange
+    from trioproxy.reloading import Prepared
+    from trioproxy.upstreams import Upstream
+
+COMMANDS: Final = frozenset({"tunnels", "drain_upstream", "resume_upstream", "close_tunnel"})
+SOURCE: Final = "the supervisor's configuration"  # the file's name, should it ever be refused
+
+
+def main() -> None:
+    """`python -m trioproxy.worker FD`: FD is this end of the line to the supervisor."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    trio.run(run_worker, int(sys.argv[1]))
+
+
+async def run_worker(fd: int) -> None:
+    """Be the worker at the end of a line whose other end a supervisor has, until it is drained or cut."""
+    channel = Channel.of(fd)
+    try:
+        first = await channel.receive()
+        # Otherwise the supervisor ended while this one started.
+        if first is not None and isinstance(start := first[0], Start):
+            await _serve(channel, start, first[1])
+    finally:
+        channel.close()
+
+
+async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
+    config = parse_config(start.config, SOURCE)
+    row = worker_row(start.worker)
+    board = open_board(fds[0], start.workers, row)
+    os.close(fds[0])
+    tune_collector()
+    log = Log.open(config.log, shared=True, worker=start.worker)
+    last = ExitStack()
+    last.callback(log.close)
+    with last:
+        async with trio.open_nursery() as services:
+            relay = open_relay(services, partial(report_bug, log))
+            context = assemble(config, log, relay, Metrics(board, row), start.worker)
+            context.supervised = True
+            last.callback(context.close_idle)
+            given = zip(start.listeners, sockets(fds[1:]), strict=True)
+            listeners = [Listener(context, config.listeners[index], sock) for index, sock in given]
+            proxy = Proxy(context, listeners, UpstreamDrains(context, services), services)
+            worker = Worker(proxy, channel)
+            worker.learn(start.upstreams)
+            await proxy.start()
+            services.start_soon(worker.pass_on_wishes)
+            await worker.tell(Ready())
+            await worker.listen()
+            services.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class Worker:
+    """Does what the supervisor says to a running proxy that has no admin."""
+
+    proxy: Proxy
+    channel: Channel
+    _adopted: dict[int, list[trio.CancelScope]] = attrs.field(factory=dict, init=False)  # by worker
+    _prepared: Prepared | None = attrs.field(default=None, init=False)
+    _prepared_log: LogChange | None = attrs.field(default=None, init=False)
+    _draining: bool = attrs.field(default=False, init=False)
+    _over: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    async def tell(self, message: Message) -> None:
+        """Say something, if there is still anybody to hear it: `listen` finds out that there is not."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.channel.send(message)
+
+    async def listen(self) -> None:
+        """Act on messages until drained or cut; without a supervisor, drain."""
+        with self._over:
+            while (heard := await self.channel.receive()) is not None:
+                self.act(*heard)
+            self.proxy.context.log.warning("orphaned", reason="the supervisor is gone: draining")
+            self._drain()
+            await trio.sleep_forever()
+
+    def act(self, message: Message, fds: Sequence[int]) -> None:  # noqa: C901 - a table
+        """Do what one message says; what may take time is done beside the next ones."""
+        socks = sockets(fds)
+        match message:
+            case News():
+                self.learn(message.upstreams)
+            case Adopt():
+                self._adopt(message, socks)
+            case Release():
+                self._release(message.worker)
+            case Ask():
+                self.proxy.services.start_soon(self._answer, message)
+            case Prepare():
+                self.proxy.services.start_soon(self._prepare, message, socks)
+            case Commit():
+                self._commit(message.upstreams)
+            case Abandon():
+                self._abandon()
+            case Drain():
+                self._drain()
+            case Cut():
+                self.proxy.cut()
+                self._over.cancel()
+            case Reopen():
+                self._reopen()
+            case _:
+                raise ValueError(f"not for a worker: {type(message).__name__}")
+
+    def learn(self, news: Iterable[UpstreamNews]) -> None:
+        """Take over what the supervisor knows of upstreams; of those this process does not know (any more), nothing."""
+        for each in news:
+            upstream = self._find(each.pool, each.address)
+            if upstream is None:
+                continue
+            if upstream.named:
+                upstream.addresses = each.addresses
+            if each.draining and not upstream.draining:
+                upstream.draining = True
+            upstream.learn(UpstreamState(each.state))
+
+    async def pass_on_wishes(self) -> None:
+        """Once a second, ask for names to be looked up again to which connects have failed."""
+        while True:
+            await trio.sleep(TICK)
+            for pool in self.proxy.context.pools.values():
+                for upstream in pool.upstreams:
+                    if upstream.resolve_wanted.is_set():
+                        upstream.resolve_wanted = trio.Event()
+                        if upstream.named:
+                            await self.tell(Resolve(pool.name, upstream.address))
+
+    def _find(self, pool: str, address: str) -> Upstream | None:
+        found = self.proxy.context.pools.get(pool)
+        return next((each for each in found.upstreams if each.address == address), None) if found else None
+
+    def _adopt(self, message: Adopt, socks: Sequence[socket.socket]) -> None:
+        listeners = self.proxy.listeners
+        self._adopted[message.worker] = [
+            self.proxy.accept_also(listeners[place], sock) for place, sock in zip(message.listeners, socks, strict=True)
+        ]
+
+    def _release(self, worker: int) -> None:
+        for scope in self._adopted.pop(worker, []):
+            scope.cancel()
+
+    async def _answer(self, ask: Ask) -> None:
+        command: Any = getattr(self.proxy.control, ask.what) if ask.what in COMMANDS else None
+        try:
+            answer = Answer(ask.number, await command(**ask.arguments))
+        except Unknown as unknown:
+            answer = Answer(ask.number, refusal=(str(unknown),))
+        await self.tell(answer)
+
+    async def _prepare(self, message: Prepare, socks: Sequence[socket.socket]) -> None:
+        config = parse_config(message.config, SOURCE)
+        given = _by_name(config, message.listeners, socks)
+        for _ in self.proxy.context.metrics.board.layouts():
+            pass  # brings it up to date: the supervisor has begun the series of what is new
+        try:
+            self._prepared_log = self.proxy.context.log.prepare(config.log)
+            self._prepared = await self.proxy.prepare(config, given)
+        except ReloadError as error:
+            await self.tell(Answer(message.number, refusal=tuple(error.problems)))
+        except OSError as error:
+            problem = f"log.file: cannot be opened: {error.strerror or error}"
+            await self.tell(Answer(message.number, refusal=(problem,)))
+        else:
+            await self.tell(Answer(message.number))
+
+    def _commit(self, news: Iterable[UpstreamNews]) -> None:
+        if self._prepared is not None and self._prepared_log is not None:
+            self._prepared_log.commit()
+            self._prepared.commit()
+        self._prepared = self._prepared_log = None
+        self.learn(news)
+
+    def _abandon(self) -> None:
+        if self._prepared is not None:
+            self._prepared.abandon()
+        if self._prepared_log is not None:
+            self._prepared_log.abandon()
+        self._prepared = self._prepared_log = None
+
+    def _drain(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self.proxy.services.start_soon(self._drain_to_the_end)
+
+    async def _drain_to_the_end(self) -> None:
+        await self.proxy.drain()
+        self._over.cancel()
+
+    def _reopen(self) -> None:
+        log = self.proxy.context.log
+        try:
+            log.reopen()
+        except OSError as error:
+            log.warning("log_reopen_failed", reason=error.strerror or str(error))
+
+
+def _by_name(config: Config, places: Iterable[int], socks: Iterable[socket.socket]) -> dict[str, list[socket.socket]]:
+    found: dict[str, list[socket.socket]] = {}
+    for place, sock in zip(places, socks, strict=True):
+        found.setdefault(config.listeners[place].name, []).append(sock)
+    return found
+
+
+if __name__ == "__main__":
+    main()
