@@ -121,8 +121,9 @@ async def test_systemds_own_activation_starts_it_with_sockets_by_name(programs, 
     tables = settings(["127.0.0.1:1"], listener={"name": "web", "address": "fd:web"})
     tables["listeners"].append({"name": "local", "address": "fd:local"})
     argv = [systemd("systemd-socket-activate"), "--fdname=local:web", "-l", path, "-l", web]
-    argv += [f"--setenv=PYTHONPATH={ROOT}", PYTHON, "-m", "trioproxy", "run", "-c", write_config(programs, tables)]
-    proxy = ProxyProcess(await programs.start("activated", argv))
+    config = write_config(programs, tables)
+    argv += [f"--setenv=PYTHONPATH={ROOT}", PYTHON, "-m", "trioproxy", "run", "-c", config]
+    proxy = ProxyProcess(await programs.start("activated", argv), config)
     for where in (path, web):
         await proxy.program.err.first(lambda line, where=where: f"Listening on {where}" in line, where)
     assert not proxy.log_contains("listening", listener="web")
