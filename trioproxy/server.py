@@ -17,8 +17,8 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy import reloading, streaming, transport
-from trioproxy.admin import Token, make_app, read_token, serve_admin
-from trioproxy.admin.serve import MAX_CONNECTIONS as ADMIN_CONNECTIONS
+from trioproxy.admin import Token, read_token
+from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.control import LocalControl
@@ -30,7 +30,6 @@ from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
-from trioproxy.prober import run_prober
 from trioproxy.relay import open_relay
 from trioproxy.resolver import run_resolver
 from trioproxy.routing import Router
@@ -100,6 +99,8 @@ async def start_admin(
 
     Fills in `token`, where the caller may change it later, from the configured file.
     """
+    from trioproxy.admin import make_app, serve_admin  # noqa: PLC0415 - a worker has no need of them
+
     token = token or Token(None)
     first = ""
     for sock in sockets:
@@ -117,6 +118,8 @@ async def start_admin(
 
 async def _start(proxy: Proxy) -> None:
     """Start what runs beside the connections, and accept when the first probe round is over."""
+    from trioproxy.prober import run_prober  # noqa: PLC0415 - the same
+
     context, services = proxy.context, proxy.services
     pools = list(context.pools.values())
     proxy.resolver = await services.start(partial(run_resolver, pools, log=context.log))

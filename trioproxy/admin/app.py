@@ -17,8 +17,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from trioproxy.admin.control import TUNNEL_FILTERS, Unknown
-from trioproxy.admin.guard import Guard, Token, read_token
+from trioproxy.admin.guard import Guard
 from trioproxy.admin.reading import digits, read_body, read_query
+from trioproxy.admin.token import Token, read_token
 from trioproxy.config_rules import close_code, number, text
 from trioproxy.logs import Log
 from trioproxy.relay.tunnel import SERVICE_RESTART

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 TUNNEL_FILTERS: Final = ("pool", "upstream", "route", "client", "listener")  # what `tunnels(where=...)` may name
+MAX_CONNECTIONS: Final = 100  # a browser, some scrapers, scripts: more is somebody holding descriptors
 
 
 @attrs.define(eq=False)

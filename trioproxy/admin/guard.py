@@ -7,10 +7,8 @@ to which nobody answers here), nor without telling its Origin. A token refuses w
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from trioproxy.admin.control import Control
+    from trioproxy.admin.token import Token
 
     Handler = Callable[[Request], Awaitable[Response]]
 
@@ -67,33 +66,6 @@ class Guard:
             raise HTTPException(HTTPStatus.FORBIDDEN, "Origin is neither the admin address nor in admin.hosts")
         if not self.token.admits(request.headers.get("authorization", "")):
             raise HTTPException(HTTPStatus.UNAUTHORIZED, "token required", {"WWW-Authenticate": "Bearer"})
-
-
-def read_token(path: str) -> bytes | None:
-    """The token in a file, or None for no file; raises OSError, and ValueError for a file without one."""
-    if not path:
-        return None
-    token = Path(path).read_bytes().strip()
-    if not token:
-        raise ValueError(f"{path}: no token in it")
-    return token
-
-
-@attrs.define(eq=False)
-class Token:
-    """The token that is asked for, None for none; a reload may put another in force."""
-
-    value: bytes | None
-
-    def admits(self, authorization: str) -> bool:
-        """Whether an Authorization header carries it, if it is asked for."""
-        return self.value is None or token_matches(authorization, self.value)
-
-
-def token_matches(authorization: str, token: bytes) -> bool:
-    """Whether an Authorization header carries the token; takes as long for a near miss as for any other."""
-    scheme, _, given = authorization.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token)
 
 
 def host_allowed(host: str, address: str, hosts: Iterable[str]) -> bool:

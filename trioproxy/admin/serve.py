@@ -18,6 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
+from trioproxy.admin.control import MAX_CONNECTIONS
 from trioproxy.transport import accept_connections, as_stream
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from trioproxy.logs import Log
     from trioproxy.sockets import Socket
 
-MAX_CONNECTIONS: Final = 100  # a browser, some scrapers, scripts: more is somebody holding descriptors
 SEND_SECONDS: Final = 30.0  # for one piece of an answer; who takes longer does not read
 _BACKLOG: Final = 128
 _KEEP_ALIVE_SECONDS: Final = 75.0  # longer than any usual scrape interval
