@@ -192,11 +192,12 @@ class Attempts:
         except ProxyError as failure:
             self._count_failure(upstream, failure.reason)
             raise
-        if trio.current_time() >= upstream.cut_at:
+        now = trio.current_time()
+        if now >= upstream.cut_at:
             stream.close()
             detail = f"{upstream.address}: drained while it was connected to"
             raise ProxyError(Source.PROXY, Phase.CONNECT, Reason.DRAINING, 503, detail, retryable=True)
-        self.record.connect_s = trio.current_time() - started
+        self.record.connect_s = now - started
         self.context.metrics.observe(m.CONNECT_DURATION, (self.pool.name,), self.record.connect_s)
         return stream
 

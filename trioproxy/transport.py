@@ -302,10 +302,10 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> Socket: 
     Each address gets its share of the time that is left, so a silent first one leaves time for the next. Raises
     ProxyError with the last failure; `retryable` unless this machine itself is short of something.
     """
-    failure = _connect_error(Reason.UNREACHABLE, "the name has no address yet")
-    deadline = trio.current_time() + timeout
+    failure: ProxyError | None = None
+    start = now = trio.current_time()
     for index, (family, sockaddr) in enumerate(addresses):
-        share = (deadline - trio.current_time()) / (len(addresses) - index)
+        share = (timeout - (now - start)) / (len(addresses) - index)
         try:
             return Socket(await _connect(family, sockaddr, share))
         except trio.TooSlowError:
@@ -313,7 +313,8 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> Socket: 
             failure = _connect_error(Reason.TIMEOUT, f"{where}: no answer in {share:.3g} s")
         except OSError as error:
             failure = _translate_connect(error, _format_sockaddr(family, sockaddr))
-    raise failure
+        now = trio.current_time()
+    raise failure or _connect_error(Reason.UNREACHABLE, "the name has no address yet")
 
 
 async def _connect(family: int, sockaddr: Any, patience: float) -> socket.socket:
