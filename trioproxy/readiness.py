@@ -181,9 +181,9 @@ class Readiness:
                 if not events:
                     await trio.lowlevel.wait_readable(epoll.fileno())
                 elif self.gathering:
-                    # Trio runs the tasks of a turn in either order: after the second one all have had theirs.
                     await trio.lowlevel.checkpoint()
-                    await trio.lowlevel.checkpoint()
+                    if len(self.posted) < len(events):  # in a turn Trio runs tasks in any order
+                        await trio.lowlevel.checkpoint()
                     self._flush()
         finally:
             self.gathering = False
