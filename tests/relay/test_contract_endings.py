@@ -315,7 +315,8 @@ async def test_a_tunnel_cut_before_the_relay_runs_ends_at_once(engine):
         async with tunnel_between(relay, before=Tunnel.cut) as rig:
             assert (await rig.ending()).reason is Reason.CUT
         async with tunnel_between(relay) as rig:  # the engine goes on
-            await rig.client.send_close()
+            sent = await rig.client.send_close()
+            assert await rig.upstream.take(len(sent)) == sent
 
 
 async def test_a_client_that_resets_while_it_stalls_is_told_to_the_upstream(engine):
