@@ -22,7 +22,7 @@ def show_config(config: Config) -> str:
         value = getattr(config, field.name)
         if isinstance(value, Mapping):
             for name, pool in value.items():
-                lines += _table(f"pools.{_key(name)}", pool)
+                lines += _table(f"pools.{toml_key(name)}", pool)
         elif isinstance(value, tuple):
             for item in value:
                 lines += _table(field.name, item, "[[{}]]")
@@ -46,12 +46,13 @@ def _table(name: str, settings: Any, header: str = "[{}]") -> Iterator[str]:
 
 def _setting(name: str, value: Any) -> str:
     if isinstance(value, tuple) and any(attrs.has(type(item)) for item in value):
-        items = "".join(f"  {_value(item)},\n" for item in value)
+        items = "".join(f"  {toml_value(item)},\n" for item in value)
         return f"{name} = [\n{items}]"
-    return f"{name} = {_value(value)}"
+    return f"{name} = {toml_value(value)}"
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it: strings, numbers, booleans, tuples as arrays, mappings as inline tables."""
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, bool):
@@ -59,13 +60,14 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return str(int(value)) if value == int(value) else repr(value)
     if isinstance(value, tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     pairs = value.items() if isinstance(value, Mapping) else attrs.asdict(value, recurse=False).items()
-    inner = ", ".join(f"{_key(name)} = {_value(item)}" for name, item in pairs)
+    inner = ", ".join(f"{toml_key(name)} = {toml_value(item)}" for name, item in pairs)
     return f"{{ {inner} }}" if inner else "{}"
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A key, in quotes where it needs them."""
     return name if _BARE_KEY.fullmatch(name) else _string(name)
 
 

@@ -74,6 +74,8 @@ def test_the_nearest_level_hides_the_others(tmp_path):
         ("server { location ! / { } }", "expected location [= | ~ | ~* | ^~] PATH { ... }"),
         ("server { location { } }", "expected location [= | ~ | ~* | ^~] PATH { ... }"),
         ("server { location /; }", "expected location [= | ~ | ~* | ^~] PATH { ... }"),
+        ("server { location /a { } location /a { } }", "location /a stands in line 1 already"),
+        ("server { location = /a { } location =/a { } }", "location =/a stands in line 1 already"),
         ("upstream { }", "expected upstream NAME { ... }"),
         ("upstream a;", "expected upstream NAME { ... }"),
         ("upstream a { } upstream a { }", "upstream a stands in line 1 already"),
@@ -82,3 +84,8 @@ def test_the_nearest_level_hides_the_others(tmp_path):
 def test_what_nginx_refuses_is_a_mistake(tmp_path, text, message):
     _, notes = site_of(tmp_path, text)
     assert mistakes(notes) == [(1, message)]
+
+
+def test_the_same_path_may_be_a_prefix_and_a_whole_one(tmp_path):
+    site, notes = site_of(tmp_path, "server { location /a { } location = /a { } location ~ /a { } }")
+    assert len(site.servers[0].locations) == 3 and mistakes(notes) == []

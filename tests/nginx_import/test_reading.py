@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from support.fuzz import examples
 from support.nginx_files import mistakes, read
 
 from trioproxy.nginx_import import reading
@@ -134,7 +135,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
         read_nginx(str(tmp_path), Notes())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(["{", "}", ";", " ", "\n", '"', "'", "\\", "#", "$", "a", "include ", "..."]), max_size=60)
 )

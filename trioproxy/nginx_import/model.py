@@ -124,10 +124,14 @@ def _server(statement: Statement, http: Levels, notes: Notes) -> Server:
 
 
 def _locations(block: Iterable[Statement], levels: Levels, notes: Notes) -> Iterator[Location]:
+    seen: dict[tuple[str, ...], Statement] = {}
     for statement in named(block, "location"):
         location = _location(statement, levels, notes)
         if location is None:
             continue
+        first = seen.setdefault((location.path, location.match), statement)
+        if first is not statement:
+            notes.mistake(statement, f"{statement} stands in line {first.place.line} already")
         yield location
         if location.match == "regex":
             for inner in named(statement.inner, "location"):

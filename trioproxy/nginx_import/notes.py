@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trioproxy.nginx_import.statements import Place, Statement, walk
+from trioproxy.nginx_import.statements import Place, Statement, one_line, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,7 @@ class Note:
     meaning: Meaning | None = None
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.kind}: {self.message}"
+        return one_line(f"{self.place}: {self.kind}: {self.message}")
 
 
 @attrs.define(eq=False)

@@ -26,6 +26,11 @@ class Place:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @property
+    def short(self) -> str:
+        """Without the file's folder."""
+        return f"{self.file.rpartition('/')[2]}:{self.line}"
+
 
 @attrs.frozen(eq=False)
 class Statement:
@@ -41,8 +46,7 @@ class Statement:
 
     def __str__(self) -> str:
         words = " ".join([self.name, *(arg if arg and " " not in arg else f'"{arg}"' for arg in self.args)])
-        if not words.isprintable():
-            words = ascii(words)[1:-1]
+        words = one_line(words)
         return words if len(words) <= LONGEST_QUOTE else f"{words[: LONGEST_QUOTE - 3]}..."
 
     @property
@@ -54,6 +58,13 @@ class Statement:
     def inner(self) -> tuple[Statement, ...]:
         """What its block holds; nothing where it has none."""
         return self.block or ()
+
+
+def one_line(text: str) -> str:
+    """The text with everything escaped that no line of a terminal or file should have."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def walk(statements: Iterable[Statement]) -> Iterator[Statement]:

@@ -1,0 +1,47 @@
+import pytest
+from crossplane.analyzer import DIRECTIVES
+
+from trioproxy.nginx_import.known import CLOSES, CONVERTED, FAMILIES, HARMLESS, UNSUPPORTED, explain
+from trioproxy.nginx_import.notes import Fate
+from trioproxy.nginx_import.statements import Place, Statement
+
+# Directives of nginx that are newer than crossplane, or sold with it, or another's module.
+NEWER = {"http2", "http3", "quic", "sticky", "keepalive_time", "proxy_cookie_flags", "proxy_ssl_conf_command", "queue"}
+
+
+def explained(name, *args):
+    return explain(Statement(name, args, Place(0, 1, "n.conf")))
+
+
+def test_no_directive_stands_in_two_tables():
+    names = [*CONVERTED, *HARMLESS, *CLOSES, *UNSUPPORTED]
+    assert len(names) == len(set(names))
+
+
+def test_every_directive_of_the_tables_is_one_of_nginx():
+    assert {*CONVERTED, *HARMLESS, *CLOSES, *UNSUPPORTED} - set(DIRECTIVES) - NEWER == set()
+
+
+@pytest.mark.parametrize("table", [HARMLESS, CLOSES, UNSUPPORTED, CONVERTED, FAMILIES], ids=["h", "c", "u", "v", "f"])
+def test_every_reason_is_a_sentence(table):
+    assert all(reason and not reason.endswith(".") for reason in table.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "fate", "part"),
+    [
+        (("tcp_nodelay", "on"), Fate.HARMLESS, "always on"),
+        (("gzip", "on"), Fate.LEFT_OVER, "let that one compress"),
+        (("gzip", "off"), Fate.HARMLESS, "off here, too"),
+        (("proxy_set_header", "A", "b"), Fate.HARMLESS, "no effect"),
+        (("auth_basic", "Members"), Fate.LEFT_OVER, "left out"),
+        (("fastcgi_pass", "a"), Fate.LEFT_OVER, "HTTP only"),
+        (("brotli", "on"), Fate.LEFT_OVER, "answers pass"),
+        (("chunked_transfer_encoding", "on"), Fate.LEFT_OVER, "no counterpart"),
+        (("proxy_set_heder", "A", "b"), Fate.LEFT_OVER, "(did you mean proxy_set_header?)"),
+        (("zzzz", "off"), Fate.LEFT_OVER, "not a directive of nginx's own that is known here"),
+    ],
+)
+def test_a_statement_is_looked_up(words, fate, part):
+    found, reason = explained(*words)
+    assert found is fate and part in reason

@@ -1,0 +1,150 @@
+import pytest
+from support.nginx_files import convert
+
+from trioproxy.nginx_import import Kind
+
+
+def server(listen, name="", to="http://10.0.0.1:3000", more=""):
+    names = f"server_name {name};" if name else ""
+    return f"server {{ {listen} {names} {more} location / {{ proxy_pass {to}; }} }}\n"
+
+
+def addresses(found):
+    return [each["address"] for each in found.tables["listeners"]]
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("", "0.0.0.0:80"),
+        ("listen 8080;", "0.0.0.0:8080"),
+        ("listen *:8080;", "0.0.0.0:8080"),
+        ("listen 127.0.0.1;", "127.0.0.1:80"),
+        ("listen 127.0.0.1:8000 default_server reuseport backlog=511 so_keepalive=on;", "127.0.0.1:8000"),
+        ("listen [::]:80 ipv6only=on;", "[::]:80"),
+        ("listen [::1];", "[::1]:80"),
+        ("listen localhost:8000;", "localhost:8000"),
+        ("listen unix:/run/a.sock;", "unix:/run/a.sock"),
+    ],
+)
+def test_every_form_of_listen_is_an_address(tmp_path, listen, address):
+    found = convert(tmp_path, server(listen))
+    assert addresses(found) == [address] and found.found.complete
+
+
+def test_the_first_server_gets_all_other_hosts(tmp_path):
+    found = convert(tmp_path, server("", "a.test") + server("", "b.test", "http://10.0.0.2:1"))
+    assert [route.get("host") for route in found.tables["routes"]] == [None, ["b.test"]]
+
+
+def test_the_default_server_gets_them_if_there_is_one(tmp_path):
+    found = convert(tmp_path, server("listen 80;", "a.test") + server("listen 80 default_server;", "b.test"))
+    assert [route.get("host") for route in found.tables["routes"]] == [["a.test"], None]
+
+
+def test_names_of_the_default_server_are_kept_from_others_wildcards(tmp_path):
+    found = convert(tmp_path, server("", "a.example.com") + server("", "*.example.com", "http://10.0.0.2:1"))
+    hosts = [route.get("host") for route in found.tables["routes"]]
+    assert hosts == [None, ["a.example.com"], ["*.example.com"]]
+
+
+def test_servers_of_other_addresses_are_told_by_their_listener(tmp_path):
+    text = server("listen 80; listen 81;", "a.test") + server(
+        "listen 81 default_server;", "b.test", "http://10.0.0.2:1"
+    )
+    found = convert(tmp_path, text)
+    routes = [(route.get("host"), route.get("listeners")) for route in found.tables["routes"]]
+    assert routes == [(None, ["0.0.0.0:80"]), (["a.test"], ["0.0.0.0:81"]), (None, ["0.0.0.0:81"])]
+
+
+def test_a_name_an_earlier_server_has_is_lost_as_in_nginx(tmp_path):
+    text = server("") + server("", "a.test", "http://10.0.0.2:1") + server("", "a.test b.test", "http://10.0.0.3:1")
+    found = convert(tmp_path, text)
+    assert [route.get("host") for route in found.tables["routes"]] == [None, ["a.test"], ["b.test"]]
+    assert [line for line, message in found.said(Kind.WARNING) if "a.test" in message] == [3]
+
+
+def test_a_server_nobody_can_ask_for_is_warned_of(tmp_path):
+    found = convert(tmp_path, server("") + server("", "_", "http://10.0.0.2:1"))
+    assert len(found.tables["routes"]) == 1
+    assert [line for line, message in found.said(Kind.WARNING) if "never gets a request" in message] == [2]
+    assert found.found.complete
+
+
+def test_an_address_another_one_covers_is_left_over(tmp_path):
+    found = convert(tmp_path, server("listen 80;") + server("listen 127.0.0.1:80;", to="http://10.0.0.2:1"))
+    assert addresses(found) == ["0.0.0.0:80"]
+    assert "covers it" in found.left_over[0][1]
+    covered = convert(
+        tmp_path, server("listen [::]:80;") + server("listen [::1]:80; listen 81;", to="http://10.0.0.2:1")
+    )
+    assert addresses(covered) == ["[::]:80", "0.0.0.0:81"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "message"),
+    [
+        ("listen;", "expected listen ADDRESS or PORT"),
+        ("listen 80 defualt_server;", 'invalid parameter "defualt_server"'),
+        ("listen 80 default_server; } server { listen 80 default_server;", "a second default_server for 0.0.0.0:80"),
+        ("listen 80 ssl;", "TLS without ssl_certificate and ssl_certificate_key"),
+    ],
+)
+def test_what_nginx_refuses_is_a_mistake(tmp_path, listen, message):
+    assert any(message in said for _, said in convert(tmp_path, server(listen)).mistakes)
+
+
+@pytest.mark.parametrize("word", ["http2", "spdy"])
+def test_other_protocols_are_left_over(tmp_path, word):
+    found = convert(tmp_path, server(f"listen 80 {word};"))
+    assert addresses(found) == ["0.0.0.0:80"] and found.left_over[0][1].startswith(f"listen 80 {word}: {word}")
+
+
+def test_a_quic_listener_is_left_out(tmp_path):
+    found = convert(tmp_path, server("listen 80; listen 443 quic;"))
+    assert addresses(found) == ["0.0.0.0:80"] and "HTTP/3" in found.left_over[0][1]
+
+
+CERTIFICATE = "ssl_certificate /c.pem; ssl_certificate_key /c.key;"
+
+
+def test_tls_is_what_the_configuration_takes_of_it(tmp_path):
+    found = convert(tmp_path, server("listen 80; listen 443 ssl;", more=CERTIFICATE))
+    refused = [message for _, message in found.left_over]
+    if any("not yet supported" in message for message in refused):
+        assert addresses(found) == ["0.0.0.0:80"]  # never in the clear
+    else:
+        assert found.tables["listeners"][1]["tls"] == {"certificate": "/c.pem", "key": "/c.key"}
+
+
+def test_the_old_switch_makes_every_listen_tls(tmp_path):
+    found = convert(tmp_path, server("listen 443;", more=f"ssl on; {CERTIFICATE}"))
+    assert not found.tables or "tls" in found.tables["listeners"][0]
+
+
+def test_a_listener_has_one_certificate(tmp_path):
+    other = "ssl_certificate /d.pem; ssl_certificate_key /d.key;"
+    text = server("listen 443 ssl; listen 80;", more=CERTIFICATE) + server("listen 443 ssl;", "b.test", more=other)
+    assert any("one certificate" in message for line, message in convert(tmp_path, text).left_over if line == 2)
+
+
+def test_trusted_addresses_are_the_listeners(tmp_path):
+    found = convert(
+        tmp_path,
+        server("", more="set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:; real_ip_header X-Forwarded-For;"),
+    )
+    assert found.tables["listeners"][0]["trusted_proxies"] == ["10.0.0.0/8"]
+    assert "forwarded" in found.meanings
+    assert "Unix socket" in found.left_over[0][1]
+
+
+def test_another_field_than_x_forwarded_for_is_not_believed(tmp_path):
+    found = convert(tmp_path, server("", more="set_real_ip_from 10.0.0.0/8; real_ip_header CF-Connecting-IP;"))
+    assert "trusted_proxies" not in found.tables["listeners"][0]
+    assert "only X-Forwarded-For" in found.left_over[0][1]
+
+
+def test_a_proxy_protocol_listener_is_what_the_configuration_takes_of_it(tmp_path):
+    found = convert(tmp_path, server("listen 80; listen 81 proxy_protocol;"))
+    taken = [each for each in found.tables["listeners"] if each.get("proxy_protocol")]
+    assert bool(taken) != bool(found.left_over) and len(found.tables["listeners"]) == 1 + bool(taken)
