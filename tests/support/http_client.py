@@ -29,7 +29,11 @@ async def dial(address: str) -> trio.SocketStream:
     """A stream to `host:port`, `[v6]:port` or `unix:/path`."""
     if address.startswith("unix:"):
         sock = trio.socket.socket(socket.AF_UNIX)
-        await sock.connect(address.removeprefix("unix:"))
+        try:
+            await sock.connect(address.removeprefix("unix:"))
+        except OSError:
+            sock.close()
+            raise
         return trio.SocketStream(sock)
     return await trio.open_tcp_stream(*split_address(address))
 

@@ -1,0 +1,143 @@
+"""Every configuration that converts whole does the same in trioproxy as in nginx, but for what the conversion announced."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from support.nginx_twins import Request, ask, copy_to_loopback, run_twins
+
+from trioproxy.nginx_import import Kind, Meaning, import_nginx
+
+CONFIGS = Path(__file__).parent / "configs"
+FILES = [*sorted(CONFIGS.glob("*.conf")), CONFIGS / "includes" / "nginx.conf"]
+NAMES = [path.parent.name if path.name == "nginx.conf" else path.stem for path in FILES]
+SPOOFED = ("X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: evil.test", "X-Real-IP: 203.0.113.9", "X-Other: passes")
+AT_ONCE = 32  # requests
+
+
+def whole(path):
+    return import_nginx(str(path)).complete
+
+
+def needs_tls_or_hashing(path):
+    return re.search(r"\bssl\b|https://|\bhash\b|ip_hash", path.read_text()) is not None
+
+
+def test_there_are_several_dozen_configurations():
+    assert len(FILES) > 60
+
+
+def test_of_those_without_tls_and_hashing_four_fifths_convert_with_nothing_left_over():
+    concerned = [path for path in FILES if not needs_tls_or_hashing(path)]
+    converted = [path for path in concerned if whole(path)]
+    assert len(converted) / len(concerned) >= 0.8, f"{len(converted)} of {len(concerned)}"
+
+
+def all_text(source):
+    """The file, or for a nginx.conf all of its folder."""
+    files = source.parent.rglob("*") if source.name == "nginx.conf" else [source]
+    return "\n".join(path.read_text() for path in files if path.is_file())
+
+
+def requests_of(text):
+    """The matrix: paths below, equal to and beyond each location, with each name, another Host, a port, upgraded or not."""
+    words = [word for names in re.findall(r"\bserver_name\s+([^;]+);", text) for word in names.split()]
+    hosts = {re.sub(r"^\*?\.", "sub.", word) for word in words if re.fullmatch(r"[\w.*-]+[^*]", word) and word != "_"}
+    hosts |= {"other.test", "other.test:8080"} | {f"{host}:8080" for host in sorted(hosts)[:1]}
+    found = re.findall(r"\blocation\s+(?:=|~|\^~)?\s*\^?(/[^\s{$]*)", text)
+    paths = {"/", "/elsewhere/x?q=1"}
+    for path in found:
+        paths |= {path, f"{path}?room=1&x=%2F", f"{path.rstrip('/')}/deep/er", f"{path}x", path.rstrip("/") or "/"}
+    for host in sorted(hosts):
+        for path in sorted(paths):
+            yield Request(path, host)
+            yield Request(path, host, upgrade=True)
+    for path in sorted(paths):
+        yield Request(path, "spoof.test", lines=SPOOFED)
+
+
+@attrs.frozen
+class Announced:
+    """What the conversion of one file said of differences."""
+
+    notes: tuple[tuple[Meaning, str], ...]
+
+    def __call__(self, meaning, path=None):
+        return any(
+            each is meaning and (path is None or re.search(rf" {re.escape(path)}( |$)", said))
+            for each, said in self.notes
+        )
+
+
+def differences(request, theirs, ours, loopback, announced):
+    """What is different, and was not announced: nothing, if all is well."""
+    path = request.path.partition("?")[0]
+    if announced(Meaning.SEGMENTS, path):
+        return
+    if theirs.status != ours.status and not status_is_meant(request, path, theirs, ours, announced):
+        yield "status", theirs.status, ours.status
+    if theirs.upstream and ours.upstream:
+        if not loopback.same_pool(theirs.upstream, ours.upstream):
+            yield "upstream", theirs.upstream, ours.upstream
+        for name, values in compared(theirs, ours):
+            if values[0] != values[1] and not value_is_meant(request, name, announced):
+                yield name, *values
+
+
+def compared(theirs, ours):
+    """Pairs of what the upstream saw; Upgrade and Connection without regard to case, an empty field as none."""
+    yield "target", (theirs.target, ours.target)
+    yield "host", (theirs.values("host"), ours.values("host"))
+    for name in ("upgrade", "connection"):
+        yield name, tuple([value.lower() for value in each.values(name) if value] for each in (theirs, ours))
+    for name in sorted(theirs.x_fields | ours.x_fields):
+        yield name, (theirs.values(name), ours.values(name))
+
+
+def value_is_meant(request, name, announced):
+    match name:
+        case "target":
+            return announced(Meaning.SEAM)
+        case "host":
+            return announced(Meaning.HOST_PORT)
+        case "upgrade" | "connection":
+            return announced(Meaning.UPGRADE if request.upgrade else Meaning.CONNECTION)
+        case "x-forwarded-host" if announced(Meaning.HOST_PORT):
+            return True
+    return bool(request.lines) and announced(Meaning.FORWARDED)
+
+
+def status_is_meant(request, path, theirs, ours, announced):
+    if theirs.status == 301:
+        return announced(Meaning.SLASH_REDIRECT, path)
+    if request.upgrade and ours.status == 101:
+        return announced(Meaning.UPGRADE)
+    return ours.status == 404 and announced(Meaning.NO_ROUTE)
+
+
+@pytest.mark.parametrize("source", [path for path in FILES if whole(path)], ids=lambda path: NAMES[FILES.index(path)])
+async def test_trioproxy_does_what_nginx_does(programs, tmp_path, source):
+    loopback = copy_to_loopback(source, tmp_path)
+    found = import_nginx(str(loopback.file))
+    assert found.complete, [str(note) for note in found.notes.all]
+    converted = tmp_path / "config.toml"
+    converted.write_text(found.text)
+    announced = Announced(tuple((note.meaning, note.message) for note in found.notes.of(Kind.DIFFERENCE)))
+    wrong = []
+    async with run_twins(programs, loopback, converted) as twins:
+        limit = trio.CapacityLimiter(AT_ONCE)
+
+        async def compare(addresses, request):
+            async with limit:
+                theirs, ours = await ask(addresses[0], request), await ask(addresses[1], request)
+            wrong.extend((request, *each) for each in differences(request, theirs, ours, loopback, announced))
+
+        async with trio.open_nursery() as nursery:
+            for addresses in twins.addresses.values():
+                for request in requests_of(all_text(source)):
+                    nursery.start_soon(compare, addresses, request)
+    assert wrong == []
