@@ -22,6 +22,7 @@ The map, from the outside in; imports go downwards only:
     prober, resolver    health and addresses of upstreams, in the background
     upstreams, metrics, logs, transport, streaming, waits, systemd
     sockets, readiness  what connections are made of, and how those used again and again wait
+    nginx_import        an nginx file as a configuration, for the command of that name
     balancing, health, routing, rewriting, board, config_file     pure, or nearly
     wire, config, errors                                          pure
 

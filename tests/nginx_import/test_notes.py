@@ -55,6 +55,7 @@ def test_converted_passes_over_what_is_not_there(notes):
 def test_a_difference_has_a_meaning(notes):
     notes.difference(statement(1), Meaning.SEAM, "a slash")
     assert [note.meaning for note in notes.of(Kind.DIFFERENCE)] == [Meaning.SEAM]
+    assert str(notes.all[0]) == "n.conf:1: difference (seam): a slash"
 
 
 def test_a_general_difference_is_said_once(notes):

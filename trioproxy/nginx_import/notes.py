@@ -63,7 +63,8 @@ class Note:
     meaning: Meaning | None = None
 
     def __str__(self) -> str:
-        return one_line(f"{self.place}: {self.kind}: {self.message}")
+        about = f" ({self.meaning})" if self.meaning is not None else ""
+        return one_line(f"{self.place}: {self.kind}{about}: {self.message}")
 
 
 @attrs.define(eq=False)
