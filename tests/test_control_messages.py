@@ -35,7 +35,7 @@ MESSAGES = [
     Release(1),
     Ask(7, "tunnels", {"after": "", "limit": 3, "where": {"pool": "p"}}),
     Prepare(8, "", ()),
-    Commit(NEWS),
+    Commit(9, NEWS),
     Abandon(),
     Drain(),
     Cut(),

@@ -123,6 +123,8 @@ async def test_questions_are_answered_refused_or_left_open():
         assert (await ask(slot, "echo", a=[1])).result == {"a": [1]}
         assert (await ask(slot, "refuse")).refusal == ("no",)
         assert await ask(slot, "wish", timeout=0.1) is None
+        late = slot.question(partial(Ask, what="echo", arguments={}))
+        assert (await late.wait()).result == {}
         assert await ask(slot, "exit") is None
         await serving(slot, restarts=1)
 

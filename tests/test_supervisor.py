@@ -168,7 +168,9 @@ async def test_a_reload_comes_into_force_in_all_workers(tmp_path):
         before = run.listeners[0]
         async with websocket(before.address) as tunnel:
             kept = {"listeners": (before.config.address, f"unix:{tmp_path / 'new'}", "127.0.0.1:0")}
-            await reloaded(run, config_of(tmp_path, **kept, routes=(RouteConfig(name="all", path="/a", pool=POOL),)))
+            routes = (RouteConfig(name="all", path="/a", pool=POOL),)
+            prepared = await run.prepare(config_of(tmp_path, **kept, routes=routes))
+            assert prepared.commit() + await prepared.lost_elsewhere() == 1
             assert [listener.config.name for listener in run.listeners] == ["l0", "l1", "l2"]
             await wait_until(lambda: served_on(run, "/a"), "the new path on all listeners")
             assert (await get(before.address, "/b")).status == 404

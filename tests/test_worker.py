@@ -185,12 +185,13 @@ async def test_names_come_from_the_supervisor_and_wishes_go_there(tmp_path, monk
             name, refused = f"localhost:{nobody.getsockname()[1]}", nobody.getsockname()
             config = run.config(run.address, upstreams=[name])
             assert await run.prepare(config) == Answer(0)
-            await run.say(
-                Commit(
+            await run.ask(
+                lambda number: Commit(
+                    number,
                     [
                         UpstreamNews(POOL, run.upstream, "down", addresses=((2, ("127.0.0.1", 1)),)),
                         UpstreamNews(POOL, name, "up", addresses=((2, refused),)),
-                    ]
+                    ],
                 )
             )
             await run.at_rest()
@@ -238,16 +239,16 @@ async def test_a_reload_is_prepared_then_put_in_force(tmp_path, monkeypatch):
         (sock,) = bind(f"unix:{path}", inherited={})
         config = run.config(run.address, f"unix:{path}")
         assert await run.prepare(config, [sock], [1]) == Answer(0)
-        await run.say(Commit([UpstreamNews(POOL, run.upstream, "up")]))
+        await run.ask(lambda number: Commit(number, [UpstreamNews(POOL, run.upstream, "up")]))
         await run.at_rest()
         assert (await get(f"unix:{path}")).status == 200
         # Without that listener again: its file is the supervisor's to remove.
         await run.prepare(run.config(run.address))
-        await run.say(Commit([UpstreamNews(POOL, run.upstream, "up")]))
+        await run.ask(lambda number: Commit(number, [UpstreamNews(POOL, run.upstream, "up")]))
         await run.at_rest()
         await wait_all_tasks_blocked()
         assert await trio.Path(path).exists() and (await get(run.address)).status == 200
-        await run.say(Commit([]))  # nothing is prepared
+        await run.ask(lambda number: Commit(number, []))  # nothing is prepared
         sock.close()
 
 

@@ -95,8 +95,9 @@ class Prepare:
 
 @attrs.frozen
 class Commit:
-    """Put in force what was prepared."""
+    """Put in force what was prepared; to be answered with the number of tunnels that lose their way."""
 
+    number: int
     upstreams: tuple[UpstreamNews, ...] = attrs.field(converter=_news)
 
 
@@ -127,7 +128,7 @@ class Ready:
 
 @attrs.frozen
 class Answer:
-    """From a worker: what came of the Ask or Prepare of that number. `refusal` says why not, in words for people."""
+    """From a worker: what came of the message of that number. `refusal` says why not, in words for people."""
 
     number: int
     result: Any = None

@@ -84,7 +84,7 @@ class Reloader:
             log.abandon()
             raise
         log.commit()
-        return prepared.commit()
+        return prepared.commit() + await prepared.lost_elsewhere()
 
     def _refused(self, result: Result, problems: list[str]) -> Result:
         for problem in problems:

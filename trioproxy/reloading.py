@@ -238,6 +238,10 @@ class Prepared:
                 opened.tunnel.idle_timeout = max(opened.tunnel.idle_timeout, route.timeouts.tunnel_idle)
         return lost
 
+    async def lost_elsewhere(self) -> int:
+        """Behind `commit`, how many tunnels of other processes are being closed: there are none."""
+        return 0
+
     def _commit_pools(self) -> None:
         context = self._proxy.context
         pools: dict[str, Pool] = {}

@@ -92,7 +92,7 @@ class Slot:
     _killed_for: RestartReason | None = attrs.field(default=None, init=False)
     _beats: tuple[int, int] = attrs.field(default=(-1, 0), init=False)  # the last count, and ticks since it changed
     _outbox: trio.MemorySendChannel[Parcel] | None = attrs.field(default=None, init=False)
-    _questions: dict[int, _Question] = attrs.field(factory=dict, init=False)
+    _questions: dict[int, Question] = attrs.field(factory=dict, init=False)
     _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     @property
@@ -144,17 +144,18 @@ class Slot:
         timeout: float = ANSWER_SECONDS,  # noqa: ASYNC109 - of the answer
     ) -> Answer | None:
         """What the worker answers to the message made with a number; None where it does not, or is not there."""
+        return await self.question(make, fds).wait(timeout)
+
+    def question(self, make: Callable[[int], Message], fds: Sequence[int] = ()) -> Question:
+        """Say the message made with a number, whose answer may be waited for later."""
+        question = Question()
         if self._outbox is None:
-            return None
-        number = next(self._numbers)
-        question = self._questions[number] = _Question()
-        self.send(make(number), fds)
-        try:
-            with trio.move_on_after(timeout):
-                await question.answered.wait()
-        finally:
-            self._questions.pop(number, None)
-        return question.answer
+            question.answered.set()
+        else:
+            number = next(self._numbers)
+            self._questions[number] = question
+            self.send(make(number), fds)
+        return question
 
     def kill(self, reason: RestartReason) -> None:
         """End the process at once, whatever it is doing, and remember why."""
@@ -245,7 +246,7 @@ class Slot:
                 self.log.info("worker_started", **self._describe())
                 self.owner.began(self)
             case Answer() as answer:
-                if (question := self._questions.get(answer.number)) is not None:
+                if (question := self._questions.pop(answer.number, None)) is not None:
                     question.answer = answer
                     question.answered.set()
             case _:
@@ -256,6 +257,7 @@ class Slot:
         self._outbox = None
         for question in self._questions.values():
             question.answered.set()
+        self._questions.clear()
 
     def _describe(self) -> dict[str, Any]:
         if self.process is None:  # it could not be started
@@ -265,9 +267,17 @@ class Slot:
 
 
 @attrs.define(eq=False)
-class _Question:
+class Question:
+    """Something a worker was asked; `answered` also where it never will be."""
+
     answer: Answer | None = None
     answered: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def wait(self, timeout: float = ANSWER_SECONDS) -> Answer | None:  # noqa: ASYNC109 - of the answer
+        """The answer, if it comes in time."""
+        with trio.move_on_after(timeout):
+            await self.answered.wait()
+        return self.answer
 
 
 async def _send_all(channel: Channel, unsent: trio.MemoryReceiveChannel[Parcel]) -> None:

@@ -42,7 +42,7 @@ from trioproxy.resolver import run_resolver
 from trioproxy.server import assemble, bind_all, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 from trioproxy.sharing import Sharing
-from trioproxy.slots import RestartReason, Slot
+from trioproxy.slots import Question, RestartReason, Slot
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
 
@@ -324,21 +324,26 @@ class Supervisor:
         if problems:
             raise reloading.ReloadError(problems)
 
-    def commit_workers(self, before: Sequence[Listener]) -> None:
-        """Have all workers put in force what they have built; `before` are the listeners there were."""
+    def commit_workers(self, before: Sequence[Listener]) -> list[Question]:
+        """Have all workers put in force what they have built; `before` are the listeners there were.
+
+        They answer how many tunnels lose their way.
+        """
         self.sharing.take_back()
         for listener in before:
             if listener not in self.listeners:
                 self.sharing.close(listener)
         self._watch_upstreams(list(self.context.pools.values()))
         news = tuple(self._news())
+        questions = []
         for slot in self.slots:
             if slot.prepared:
-                slot.send(Commit(news))
+                questions.append(slot.question(lambda number: Commit(number, news)))
             elif slot.started:
                 slot.kill(RestartReason.RELOAD)
             slot.prepared = False
         self.sharing.hand_over()
+        return questions
 
     def abandon_workers(self, new: Sequence[Listener]) -> None:
         """Have all workers forget what they have built."""
@@ -355,16 +360,22 @@ class PreparedWorkers:
 
     _supervisor: Supervisor
     _own: reloading.Prepared
+    _committed: list[Question] = attrs.field(factory=list, init=False)
 
     def commit(self) -> int:
-        """As `reloading.Prepared.commit`; the tunnels that lose their way are the workers', and not known here."""
+        """As `reloading.Prepared.commit`; tunnels are the workers', and counted by `lost_elsewhere`."""
         if self._supervisor.context.lame_duck:
             self.abandon()
             return 0
         before = list(self._supervisor.listeners)
         lost = self._own.commit()
-        self._supervisor.commit_workers(before)
+        self._committed = self._supervisor.commit_workers(before)
         return lost
+
+    async def lost_elsewhere(self) -> int:
+        """As `reloading.Prepared.lost_elsewhere`: behind `commit`, what the workers say."""
+        answers = [await question.wait() for question in self._committed]
+        return sum(answer.result for answer in answers if answer is not None)
 
     def abandon(self) -> None:
         """As `reloading.Prepared.abandon`, everywhere."""

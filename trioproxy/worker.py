@@ -115,6 +115,7 @@ class Worker:
     channel: Channel
     _adopted: dict[int, list[trio.CancelScope]] = attrs.field(factory=dict, init=False)  # by worker
     _prepared: Prepared | None = attrs.field(default=None, init=False)
+    _wanted: int | None = attrs.field(default=None, init=False)  # the number of the Prepare that is to be committed
     _prepared_log: LogChange | None = attrs.field(default=None, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _over: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -148,7 +149,7 @@ class Worker:
             case Prepare():
                 self.proxy.services.start_soon(self._prepare, message, socks)
             case Commit():
-                self._commit(message.upstreams)
+                self._commit(message)
             case Abandon():
                 self._abandon()
             case Drain():
@@ -211,25 +212,33 @@ class Worker:
         given = _by_name(config, message.listeners, socks)
         for _ in self.proxy.context.metrics.board.layouts():
             pass  # brings it up to date: the supervisor has begun the series of what is new
+        self._wanted = message.number
         try:
             self._prepared_log = self.proxy.context.log.prepare(config.log)
-            self._prepared = await self.proxy.prepare(config, given)
+            prepared = await self.proxy.prepare(config, given)
         except ReloadError as error:
             await self.tell(Answer(message.number, refusal=tuple(error.problems)))
         except OSError as error:
             problem = f"log.file: cannot be opened: {error.strerror or error}"
             await self.tell(Answer(message.number, refusal=(problem,)))
         else:
+            if self._wanted != message.number:  # the supervisor has waited for long enough
+                prepared.abandon()
+                return
+            self._prepared = prepared
             await self.tell(Answer(message.number))
 
-    def _commit(self, news: Iterable[UpstreamNews]) -> None:
+    def _commit(self, message: Commit) -> None:
+        lost = 0
         if self._prepared is not None and self._prepared_log is not None:
             self._prepared_log.commit()
-            self._prepared.commit()
+            lost = self._prepared.commit()
         self._prepared = self._prepared_log = None
-        self.learn(news)
+        self.learn(message.upstreams)
+        self.proxy.services.start_soon(self.tell, Answer(message.number, lost))
 
     def _abandon(self) -> None:
+        self._wanted = None
         if self._prepared is not None:
             self._prepared.abandon()
         if self._prepared_log is not None:

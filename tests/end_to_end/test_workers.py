@@ -12,6 +12,7 @@ import trio
 from support.frames import CLOSE, close_payload, open_websocket
 from support.http_client import ask, dial, get_request
 from support.load import each, load_on, shares
+from support.nginx import free_port
 from support.peers import run_server
 from support.processes import ROOT
 from support.proxy import launch_proxy, run_proxy
@@ -413,3 +414,79 @@ async def test_what_the_supervisor_finds_out_of_upstreams_reaches_every_worker(p
     seen = await proxy.metrics()
     assert seen.total("connect_failures_total") == 0
     await proxy.stop()
+
+
+async def test_reloads_cut_and_refuse_nothing_in_any_worker(programs):  # noqa: C901 - a story
+    server = await run_server(programs, "fast_echo.py")
+    more = free_port()
+
+    def tables(number):
+        made = settings(
+            [{"address": server.address, "weight": 1 + number % 3}],
+            server={"workers": WORKERS, "drain": {"spread": 0.5, "timeout": 20}},
+            pool={"balance": ("round-robin", "least-connections")[number % 2]},
+        )
+        if number % 2:
+            made["listeners"].append({"name": "more", "address": f"127.0.0.1:{more}"})
+        return made
+
+    proxy = await run_proxy(programs, tables(0))
+    before = await processes(proxy)
+    async with load_on(proxy.address) as open_tunnels:
+        tunnels = await open_tunnels(range(90))
+        stop, asked = trio.Event(), 0
+
+        async def talk(tunnel):
+            while not stop.is_set():
+                await tunnel.burst(3)
+                await trio.sleep(0.1)
+
+        async def ask_on():
+            nonlocal asked
+            while not stop.is_set():
+                assert (await ask(proxy.address, get_request("/", "Connection: close"))).status == 200
+                asked += 1
+
+        async with trio.open_nursery() as nursery:
+            for tunnel in tunnels:
+                nursery.start_soon(talk, tunnel)
+            nursery.start_soon(ask_on)
+            for number in range(1, 21):
+                await proxy.reload(tables(number))
+                if number % 2:
+                    await greet(f"127.0.0.1:{more}", 6)
+            stop.set()
+        seen = await proxy.metrics()
+        print(f"20 reloads of {WORKERS} workers beside 90 tunnels and {asked} requests")  # noqa: T201
+        assert seen.total("config_reloads_total", result="applied") == 20
+        assert seen.total("worker_restarts_total") == seen.total("endings_total", reason="removed") == 0
+        assert await processes(proxy) == before
+        # A new worker knows the configuration of now; and what its tunnels' route leads to no more, all workers close.
+        os.kill(before[0]["pid"], signal.SIGKILL)
+        await serving_again(proxy, before[0])
+        left = [tunnel for tunnel in tunnels if not await is_cut(tunnel)]
+        changed = tables(0)
+        changed["routes"] = [{"name": "all", "path": "/elsewhere", "pool": "backend"}]
+        await proxy.reload(changed)
+        assert (await proxy.logged("reload", tunnels_closing=len(left)))["result"] == "applied"
+        for tunnel in left:
+            assert (await tunnel.end.receive()).close_code == 1012
+            await tunnel.end.send(CLOSE, close_payload(1012))
+    await proxy.stop()
+
+
+async def greet(address, times):
+    for end in [await open_websocket(address) for _ in range(times)]:
+        async with end.http.stream:
+            assert await end.echo(b"more") == b"more"
+            await end.send(CLOSE, close_payload(1000))
+            assert (await end.receive()).close_code == 1000
+
+
+async def is_cut(tunnel):
+    """Whether it went with its worker; what was sent to it before has all been read."""
+    try:
+        await tunnel.burst(1)
+    except (AssertionError, ConnectionError, trio.BrokenResourceError):
+        return True
+    return False
