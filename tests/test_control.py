@@ -10,6 +10,9 @@ from support.serving import POOL, serving_unix
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.admin import Unknown
+from trioproxy.config import PoolConfig, UpstreamConfig
+from trioproxy.control import find_upstream
+from trioproxy.upstreams import Pool
 
 
 def upstream_of(proxy):
@@ -51,6 +54,15 @@ async def test_a_tunnel_is_closed_with_the_code_asked_for(tmp_path, autojump_clo
         (name,) = proxy.context.tunnels
         assert await proxy.control.close_tunnel(name, 4001) == {"id": name, "code": 4001}
         assert (await end.receive()).close_code == 4001
+
+
+def test_an_upstream_is_found_however_its_address_is_spelt():
+    upstreams = tuple(UpstreamConfig(address=each) for each in ("[::1]:80", "Chat.internal:80", "unix:/run/A"))
+    pools = {"b": Pool(PoolConfig(name="b", upstreams=upstreams))}
+    for spelt, upstream in zip(("[0::1]:80", "chat.INTERNAL:80", "unix:/run/A"), pools["b"].upstreams, strict=True):
+        assert find_upstream(pools, "b", spelt) is upstream
+    with pytest.raises(Unknown):
+        find_upstream(pools, "b", "unix:/run/a")
 
 
 async def test_names_that_are_not_known_are_told_with_those_that_are(tmp_path, autojump_clock):

@@ -61,8 +61,9 @@ async def test_an_upstream_is_drained_and_resumed_everywhere_and_here():
     control, places = control_of(answers, {}, answers)
     (upstream,) = control._context.pools[POOL].upstreams
     news = control.metrics.news
-    drained = await control.drain_upstream(POOL, ADDRESS, spread=1, timeout=2)
-    assert drained == {"pool": POOL, "upstream": ADDRESS, "state": UpstreamState.DRAINING, "active": 0, "tunnels": 4}
+    drained = await control.drain_upstream(POOL, ADDRESS, spread=5, timeout=2)
+    stands = {"pool": POOL, "upstream": ADDRESS, "state": UpstreamState.DRAINING, "active": 0, "tunnels": 4}
+    assert drained == {**stands, "spread": 1, "timeout": 2}
     assert places[2].asked == [("drain_upstream", {"pool": POOL, "address": ADDRESS, "spread": 1, "timeout": 2})]
     resumed = await control.resume_upstream(POOL, ADDRESS)
     assert (resumed["state"], upstream.draining) == (UpstreamState.UNKNOWN, False)

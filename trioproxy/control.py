@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trioproxy.drains import UpstreamDrains
     from trioproxy.metrics import Metrics
     from trioproxy.status import Status
-    from trioproxy.upstreams import Upstream
+    from trioproxy.upstreams import Pool, Upstream
 
 
 @attrs.frozen(eq=False)
@@ -64,13 +64,13 @@ class LocalControl:
         timeout: float,  # noqa: ASYNC109 - the drain takes it, not the call
     ) -> dict[str, Any]:
         """Begin to drain an upstream; what is to end is in the answer."""
-        upstream = self._find(pool, address)
+        upstream = find_upstream(self._context.pools, pool, address)
         spread = self._drains.begin(upstream, spread=spread, timeout=timeout)
         return {**self._answer(upstream), "spread": spread, "timeout": timeout}
 
     async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
         """Take an upstream back."""
-        upstream = self._find(pool, address)
+        upstream = find_upstream(self._context.pools, pool, address)
         self._drains.end(upstream)
         return self._answer(upstream)
 
@@ -83,15 +83,6 @@ class LocalControl:
         self.metrics.news += 1
         return {"id": tunnel, "code": code}
 
-    def _find(self, pool: str, address: str) -> Upstream:
-        found = self._context.pools.get(pool)
-        if found is None:
-            raise Unknown("pool", pool, list(self._context.pools))
-        for upstream in found.upstreams:
-            if canonical(upstream.address) == canonical(address):
-                return upstream
-        raise Unknown(f"upstream of pool {pool}", address, [upstream.address for upstream in found.upstreams])
-
     def _answer(self, upstream: Upstream) -> dict[str, Any]:
         return {
             "pool": upstream.pool,
@@ -100,3 +91,13 @@ class LocalControl:
             "active": upstream.active,
             "tunnels": len(self._drains.tunnels(upstream)),
         }
+
+
+def find_upstream(pools: Mapping[str, Pool], pool: str, address: str) -> Upstream:
+    """The upstream with this address, however it is spelt (`[::0]` is `[::]`). Raises Unknown."""
+    if pool not in pools:
+        raise Unknown("pool", pool, list(pools))
+    for upstream in pools[pool].upstreams:
+        if canonical(upstream.address) == canonical(address):
+            return upstream
+    raise Unknown(f"upstream of pool {pool}", address, [upstream.address for upstream in pools[pool].upstreams])

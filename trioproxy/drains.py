@@ -32,6 +32,11 @@ async def close_spread(tunnels: Iterable[Upgraded], spread: float, code: int, re
         one.tunnel.close(code, reason)
 
 
+def usable_spread(spread: float, timeout: float) -> float:
+    """No more seconds than that all are told while they can answer, as in a drain of the process."""
+    return min(spread, timeout / 2)
+
+
 @attrs.define(eq=False)
 class UpstreamDrains:
     """The drains of upstreams under way, each a task of `nursery`; for one process, whose tunnels they close."""
@@ -43,10 +48,9 @@ class UpstreamDrains:
     def begin(self, upstream: Upstream, *, spread: float, timeout: float) -> float:
         """Give it no new lease, close its tunnels over `spread` seconds, cut after `timeout` what it still has.
 
-        In place of the drain that may be under way, whatever that had still to do. Returns the seconds of the spread:
-        fewer where there is little time, so that all are told while they can answer, as in a drain of the process.
+        In place of the drain that may be under way, whatever that had still to do. Returns the spread as it is used.
         """
-        spread = min(spread, timeout / 2)
+        spread = usable_spread(spread, timeout)
         self._cancel(upstream)
         upstream.drain(timeout)
         self.context.metrics.news += 1

@@ -12,7 +12,9 @@ import trio
 
 from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
+from trioproxy.control import find_upstream
 from trioproxy.control_messages import Ask
+from trioproxy.drains import usable_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,14 +68,15 @@ class SupervisorControl:
         timeout: float,  # noqa: ASYNC109 - the drain takes it, not the call
     ) -> dict[str, Any]:
         """Begin to drain an upstream in all workers; those that start later know of it."""
-        upstream = self._find(pool, address)
+        upstream = find_upstream(self._context.pools, pool, address)
         upstream.drain(timeout)
         self.metrics.news += 1
-        return await self._command(upstream, "drain_upstream", spread=spread, timeout=timeout)
+        times = {"spread": usable_spread(spread, timeout), "timeout": timeout}
+        return {**await self._command(upstream, "drain_upstream", **times), **times}
 
     async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
         """Take an upstream back, in all workers."""
-        upstream = self._find(pool, address)
+        upstream = find_upstream(self._context.pools, pool, address)
         upstream.resume()
         self.metrics.news += 1
         return await self._command(upstream, "resume_upstream")
@@ -109,12 +112,3 @@ class SupervisorControl:
             for slot in self._slots:
                 asking.start_soon(ask, slot)
         return answers
-
-    def _find(self, pool: str, address: str) -> Upstream:
-        found = self._context.pools.get(pool)
-        if found is None:
-            raise Unknown("pool", pool, list(self._context.pools))
-        upstreams = {upstream.address: upstream for upstream in found.upstreams}
-        if address not in upstreams:
-            raise Unknown(f"upstream of pool {pool}", address, list(upstreams))
-        return upstreams[address]

@@ -75,17 +75,21 @@ class Control(Protocol):
     ) -> dict[str, Any]:
         """Give an upstream no new work, close its tunnels over `spread` seconds, cut what is left after `timeout`.
 
-        Returns at once, with what is to end. A second drain replaces the first. Raises Unknown.
+        A second drain replaces the first. Returns at once: `pool`, `upstream`, `state`, what is to end (`active`, the
+        leases, and `tunnels`, those among them), and the `spread` and `timeout` in force. Raises Unknown.
         """
         ...
 
     async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
         """Take a drained upstream back, also in the middle of its drain; one that is not drained stays as it is.
 
-        Raises Unknown.
+        Returns `pool`, `upstream`, `state`, `active`, `tunnels`. Raises Unknown.
         """
         ...
 
     async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:
-        """Ask the tunnel of this id to close, politely, with this code to its client. Raises Unknown."""
+        """Ask the tunnel of this id to close, politely, with this code to its client.
+
+        Returns `id` and `code`. Raises Unknown.
+        """
         ...
