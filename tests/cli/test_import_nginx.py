@@ -6,6 +6,7 @@ from trioproxy.config_file import load_config
 
 WHOLE = "server { listen 8080; tcp_nodelay on; location /ws { proxy_pass http://localhost:3000; } }\n"
 PARTLY = "gzip on;\n" + WHOLE
+MINE = "trioproxy: config.toml exists already, and was not written by this command; --force overwrites it\n"
 WRONG = "server {\n    ...\n    location / { proxy_pass http://localhost:3000; }\n}\n"
 
 
@@ -40,10 +41,18 @@ def test_the_result_goes_to_the_file_that_is_named(run, tmp_path):
 def test_a_file_that_is_there_is_overwritten_by_force_alone(run, tmp_path):
     (tmp_path / "config.toml").write_text("mine")
     result = run(WHOLE, "-o", "config.toml")
-    assert (result.exit_code, result.stderr) == (2, "trioproxy: config.toml exists already; --force overwrites it\n")
+    assert (result.exit_code, result.stderr) == (2, MINE)
     assert (tmp_path / "config.toml").read_text() == "mine"
     assert run(WHOLE, "-o", "config.toml", "--force").exit_code == 0
     assert (tmp_path / "config.toml").read_text() != "mine"
+
+
+def test_what_the_command_wrote_itself_it_writes_again(run, tmp_path):
+    (tmp_path / "config.toml").touch()
+    assert run(WHOLE, "-o", "config.toml").exit_code == 0
+    assert run(WHOLE.replace("/ws", "/chat"), "-o", "config.toml").exit_code == 0
+    assert load_config(tmp_path / "config.toml").routes[0].path == "/chat"
+    assert run(WHOLE, "-o", str(tmp_path)).exit_code == 2
 
 
 def test_what_is_left_over_is_told_and_the_rest_written_with_status_1(run):

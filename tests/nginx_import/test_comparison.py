@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from support.nginx_twins import Request, ask, copy_to_loopback, run_twins
+from support.nginx_twins import Request, ask, check_with_nginx, copy_to_loopback, run_twins
 
 from trioproxy.nginx_import import Kind, Meaning, import_nginx
 
@@ -35,6 +35,41 @@ def test_of_those_without_tls_and_hashing_four_fifths_convert_with_nothing_left_
     concerned = [path for path in FILES if not needs_tls_or_hashing(path)]
     converted = [path for path in concerned if whole(path)]
     assert len(converted) / len(concerned) >= 0.8, f"{len(converted)} of {len(concerned)}"
+
+
+MISTAKES = (
+    "upstream u {\n127.0.0.1:1; } server { location / { proxy_pass http://u; } }",
+    "upstream u {\n} server { location / { proxy_pass http://u; } }",
+    "upstream u { server 127.0.0.1:1 wieght=2; }",
+    "upstream u { server 127.0.0.1:1; } upstream u { server 127.0.0.1:2; }",
+    "upstream u { server 127.0.0.1:1; } server { location / { proxy_pass http://u:80; } }",
+    "map $http_upgrade $c { default upgrade; close; }",
+    "map $http_upgrade c { default upgrade; }",
+    "server { ... location / { proxy_pass http://127.0.0.1:1; } }",
+    "server { location / { proxy_pass http://127.0.0.1:1\nproxy_http_version 1.1; } }",
+    "server { location / { proxy_pass http://127.0.0.1:1; }",
+    "server { location / { proxy_pass http://127.0.0.1:1; } } }",
+    "server { location / { proxy_pass 127.0.0.1:1; } }",
+    "server { location / { proxy_pass http://; } }",
+    "server { location ~ ^/ws { proxy_pass http://127.0.0.1:1/x; } }",
+    "server { location / { proxy_pass http://127.0.0.1:1; proxy_set_header Connection $nobody; } }",
+    "server { location / { proxy_set_header Host; } }",
+    "server { location / { } location / { } }",
+    "server { listen 127.0.0.1:8080 defualt_server; }",
+    "server { listen 127.0.0.1:8080 default_server; } server { listen 127.0.0.1:8080 default_server; }",
+    "server { location / { client_max_body_size lots; proxy_pass http://127.0.0.1:1; } }",
+    "server { proxy_pass http://127.0.0.1:1; }",
+    "location / { proxy_pass http://127.0.0.1:1; }",
+    'server { set $a "b; }',
+)
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+async def test_what_is_called_a_mistake_is_refused_by_nginx_too(tmp_path, text):
+    (tmp_path / "nginx.conf").write_text(text)
+    assert import_nginx(str(tmp_path / "nginx.conf")).refused
+    status, said = await check_with_nginx(tmp_path / "nginx.conf")
+    assert status != 0 and "[emerg]" in said
 
 
 def all_text(source):
@@ -119,11 +154,13 @@ def status_is_meant(request, path, theirs, ours, announced):
     return ours.status == 404 and announced(Meaning.NO_ROUTE)
 
 
-@pytest.mark.parametrize("source", [path for path in FILES if whole(path)], ids=lambda path: NAMES[FILES.index(path)])
+@pytest.mark.parametrize("source", FILES, ids=NAMES)
 async def test_trioproxy_does_what_nginx_does(programs, tmp_path, source):
     loopback = copy_to_loopback(source, tmp_path)
     found = import_nginx(str(loopback.file))
-    assert found.complete, [str(note) for note in found.notes.all]
+    if not found.complete:  # then it does not, and says so
+        assert found.notes.of(Kind.LEFT_OVER)
+        return
     converted = tmp_path / "config.toml"
     converted.write_text(found.text)
     announced = Announced(tuple((note.meaning, note.message) for note in found.notes.of(Kind.DIFFERENCE)))

@@ -48,6 +48,12 @@ def test_every_line_leads_back_to_its_part():
     assert lines[6].part is table.items["upstreams"][0]
 
 
+def test_a_remark_stands_on_a_line_of_its_own():
+    table = Table("[a]", remark="why\nthis")
+    table.add("key", 1)
+    assert Document([], [table]).text == "\n[a]\n# why\\nthis\nkey = 1\n"
+
+
 def test_tables_without_settings_are_not_written():
     assert Document([], [Table("[server]")]).text == "\n"
 

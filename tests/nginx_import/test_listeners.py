@@ -37,6 +37,12 @@ def test_the_first_server_gets_all_other_hosts(tmp_path):
     assert [route.get("host") for route in found.tables["routes"]] == [None, ["b.test"]]
 
 
+def test_names_of_the_default_server_are_told_beside_its_routes(tmp_path):
+    said = "# server_name a.test; and any other Host: nginx has this server as the default one"
+    assert said in convert(tmp_path, server("", "a.test")).found.text
+    assert "any other Host" not in convert(tmp_path, server("", "_")).found.text
+
+
 def test_the_default_server_gets_them_if_there_is_one(tmp_path):
     found = convert(tmp_path, server("listen 80;", "a.test") + server("listen 80 default_server;", "b.test"))
     assert [route.get("host") for route in found.tables["routes"]] == [["a.test"], None]

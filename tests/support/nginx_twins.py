@@ -109,22 +109,33 @@ def copy_to_loopback(source: Path, folder: Path) -> Loopback:
     return loopback
 
 
-async def start_nginx(programs: Programs, loopback: Loopback) -> None:
-    """nginx with the file, unprivileged where the test is; returns when it listens everywhere."""
+def nginx_argv(file: Path) -> list[str]:
+    """The command that runs nginx with this file, unprivileged where the test is; skips the test without an nginx."""
     path = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if path is None:
         pytest.skip("needs nginx (apt install nginx-light)")
-    folder, text = loopback.folder, loopback.file.read_text()
+    folder, text = file.parent, file.read_text()
     quiet = _QUIET.format(folder)
     if _HTTP.search(text):
         text = _HTTP.sub(lambda found: f"{found[0]} {quiet}", text)
     else:
-        text = f"events {{}} http {{ {quiet} include {loopback.file}; }}"
+        text = f"events {{}} http {{ {quiet} include {file}; }}"
     main = folder / "main.conf"
     main.write_text(text)
     user = "user root;" if os.geteuid() == 0 else ""
     said = f"daemon off; master_process off; pid {folder}/pid; error_log stderr error; {user}"
-    program = await programs.start("nginx", [path, "-p", folder, "-c", main, "-g", said])
+    return [path, "-p", str(folder), "-c", str(main), "-g", said]
+
+
+async def check_with_nginx(file: Path) -> tuple[int, str]:
+    """The exit status of `nginx -t`, and what it says."""
+    done = await trio.run_process([*nginx_argv(file), "-t"], check=False, capture_stderr=True)
+    return done.returncode, done.stderr.decode()
+
+
+async def start_nginx(programs: Programs, loopback: Loopback) -> None:
+    """nginx with the file; returns when it listens everywhere."""
+    program = await programs.start("nginx", nginx_argv(loopback.file))
 
     async def listens() -> bool:
         assert program.running, program.err.text

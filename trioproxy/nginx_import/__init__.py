@@ -10,8 +10,8 @@
 The command line is in `cli`; nothing here writes files.
 """
 
-from trioproxy.nginx_import.importing import Imported, import_nginx
+from trioproxy.nginx_import.importing import FIRST_WORDS, Imported, import_nginx
 from trioproxy.nginx_import.notes import Fate, Kind, Meaning, Note, Notes
 from trioproxy.nginx_import.reading import ReadError
 
-__all__ = ["Fate", "Imported", "Kind", "Meaning", "Note", "Notes", "ReadError", "import_nginx"]
+__all__ = ["FIRST_WORDS", "Fate", "Imported", "Kind", "Meaning", "Note", "Notes", "ReadError", "import_nginx"]

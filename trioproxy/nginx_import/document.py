@@ -55,6 +55,7 @@ class Table:
     settings: list[Setting] = attrs.field(factory=list)
     items: dict[str, list[Item]] = attrs.field(factory=dict)  # by key
     inner: list[Table] = attrs.field(factory=list)
+    remark: str = ""  # a comment on a line of its own
 
     def add(
         self, key: str, value: Value, source: Statement | None = None, **more: bool | str | tuple[Statement, ...]
@@ -102,6 +103,8 @@ def _table_lines(table: Table) -> Iterator[Line]:
         return
     yield Line("")
     yield Line(_commented(table.header, _said(table.source, place=True)), table)
+    if table.remark:
+        yield Line(f"# {one_line(table.remark)}", table)
     for setting in table.settings:
         said = "" if setting.comment == NO_COMMENT else setting.comment or _said(setting.source)
         yield Line(_commented(f"{toml_key(setting.key)} = {toml_value(_frozen(setting.value))}", said), table, setting)

@@ -6,7 +6,7 @@ Each step is a module of its own; here they are told in order. Writing the resul
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -26,6 +26,8 @@ from trioproxy.nginx_import.variables import Variables
 if TYPE_CHECKING:
     from trioproxy.nginx_import.model import Site
     from trioproxy.nginx_import.statements import Statement
+
+FIRST_WORDS: Final = "Converted from"  # of every file that is written
 
 
 @attrs.frozen
@@ -87,7 +89,7 @@ def _convert(statements: tuple[Statement, ...], site: Site, notes: Notes, path: 
     pools.make_unused()
     shared = shared_tables(site, routes.levels, notes)
     head = [
-        f"Converted from {Path(path).name} by trioproxy import-nginx; on the right is what nginx called it.",
+        f"{FIRST_WORDS} {Path(path).name} by trioproxy import-nginx; on the right is what nginx called it.",
         "What is not said has its default: trioproxy check --show prints them all.",
     ]
     return Document(head, [*shared, *listeners.tables, *routes.tables, *pools.tables.values()])

@@ -50,7 +50,7 @@ class Audience:
 
     listeners: tuple[str, ...]
     hosts: tuple[str, ...]
-    source: Statement | None = None  # the server_name of the hosts
+    source: Statement | None = None  # the server_name, if there is one
 
 
 @attrs.frozen
@@ -71,13 +71,13 @@ class Listeners:
         note_odd(names, notes, default=bool(default))
         found: list[Audience] = []
         if default:
-            found.append(Audience(self._unless_all(default), ()))
+            found.append(Audience(self._unless_all(default), (), names.named))
             if hosts := self._shadowed(server, default):
-                found.append(Audience(self._unless_all(default), hosts, names.statements[0]))
+                found.append(Audience(self._unless_all(default), hosts, names.named))
         if others:
             hosts = self._undisputed(server, others, notes)
             if hosts:
-                found.append(Audience(self._unless_all(others), hosts, names.statements[0]))
+                found.append(Audience(self._unless_all(others), hosts, names.named))
             elif not default and not names.odd:
                 said = "this server never gets a request: it is no default_server, and no Host can be one of its names"
                 notes.warning(server.statement, said)

@@ -26,6 +26,11 @@ class Names:
     odd: tuple[tuple[str, Statement], ...]  # regular expressions and "www.example.*"
     statements: tuple[Statement, ...]
 
+    @property
+    def named(self) -> Statement | None:
+        """The first `server_name` that names a host."""
+        return self.hosts[0][1] if self.hosts else None
+
 
 def read_names(server: Server) -> Names:
     """The names of a server; those that no Host can be, such as `_` and "", are passed over."""

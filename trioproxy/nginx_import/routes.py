@@ -165,6 +165,8 @@ class Routes:
 
     def _route(self, draft: Draft, audience: Audience) -> Table:
         table = Table("[[routes]]", draft.table.source)
+        if not audience.hosts and audience.source is not None:
+            table.remark = f"{audience.source}; and any other Host: nginx has this server as the default one"
         name = ",".join(audience.hosts) + draft.path
         if name in self._names:
             base = f"{name} exact" if draft.exact else name
