@@ -135,7 +135,7 @@ def main(
     rounds = rounds or (3 if quick else 5)
     about: dict[str, object] = {
         "machine": machine(),
-        "peers": {peer.name: peer.version(str(peer.find())) for peer in found},
+        "peers": {peer.name: peer.version(str(peer.find())) for peer in found if peer.workers == 1},
         "skipped": skipped,
         "settings": {"rounds": rounds, "quick": quick, "pin": pin, "access_log": access_log},
         "descriptors": raise_descriptor_limit(),

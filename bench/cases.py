@@ -34,6 +34,7 @@ class Case:
     seconds: float = 1.0
     quick: bool = False
     fresh: bool = False
+    workers: bool = False  # trioproxy alone, with one worker and with several
 
     def shortened(self) -> Case:
         """The same for `--quick`."""
@@ -66,6 +67,15 @@ def _echoes() -> list[Case]:
 
 CASES = (
     *_echoes(),
+    Case(
+        name="workers-64B-256",  # so many that the kernel's hash gives each worker its half
+        title="echo, 64 B, 256 tunnels, with one worker and with two",
+        mode="echo",
+        tunnels=256,
+        seconds=3,
+        quick=True,
+        workers=True,
+    ),
     Case(
         name="sparse-1000",
         title="open loop, 1,000 tunnels, a message a second each",

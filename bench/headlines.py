@@ -54,7 +54,8 @@ class Judgement:
 class Goal:
     """trioproxy's median is at most (`better` "less") or at least ("more") `factor` times the peer's median.
 
-    Without a peer the factor is the bound itself.
+    Without a peer the factor is the bound itself. `own` is the row that is judged. With fewer processors than `cpus`
+    the figure would be the machine's: it is not judged, and `skipped` says so.
     """
 
     title: str
@@ -63,11 +64,22 @@ class Goal:
     better: str
     factor: float
     peer: str = ""
+    own: str = "trioproxy"
+    cpus: int = 1
+
+    def skipped(self, results: Results) -> str | None:
+        """Why a goal whose case was measured is not judged; None where it is, or there is nothing to judge."""
+        have = results.about["machine"]["cpus"]
+        if have >= self.cpus or results.find(self.case) is None:
+            return None
+        return f"{self.title}: needs {self.cpus} processors, there are {have}"
 
     def judge(self, results: Results) -> Judgement | None:
-        """None where either side was not measured."""
+        """None where either side was not measured, or is `skipped`."""
+        if self.skipped(results):
+            return None
         case = results.find(self.case) or ""
-        own = results.spread(case, "trioproxy", self.figure)
+        own = results.spread(case, self.own, self.figure)
         other = results.spread(case, self.peer, self.figure) if self.peer else None
         if own is None or (self.peer and other is None):
             return None
@@ -98,4 +110,15 @@ GOALS = (
     Goal("p99, 64 tunnels <= haproxy", "echo-64B-64", "p99_us", "less", 1.0, "haproxy"),
     Goal("open loop, CPU per message <= 2 nginx", "sparse-", "proxy_cpu_us", "less", 2.0, "nginx"),
     Goal("open loop, CPU per message <= 1.3 nginx", "sparse-", "proxy_cpu_us", "less", 1.3, "nginx"),
+    # Two cores for the workers, one each for load and echo.
+    Goal("two workers >= 1.7 one", "workers-", "per_second", "more", 1.7, "trioproxy", own="trioproxy-2", cpus=4),
+    Goal(
+        "two workers, CPU per round trip <= 1.1 one",
+        "workers-",
+        "proxy_cpu_us",
+        "less",
+        1.1,
+        "trioproxy",
+        "trioproxy-2",
+    ),
 )

@@ -42,6 +42,7 @@ class Peer:
     env: Mapping[str, str] = attrs.field(factory=dict)
     version: Callable[[str], str]
     http: bool = True
+    workers: int = 1  # only cases about workers are measured with more than one
 
     def find(self) -> str | None:
         return shutil.which(self.program, path=SEARCH)
@@ -115,6 +116,14 @@ PEERS = (
         version=_package("trioproxy"),
     ),
     Peer(
+        name="trioproxy-2",
+        program=sys.executable,
+        arguments=("-m", "trioproxy", "run", "-c", "@CONFIG@"),
+        config="trioproxy.toml",
+        version=_package("trioproxy"),
+        workers=2,
+    ),
+    Peer(
         name="naive",
         program=sys.executable,
         arguments=("-m", "bench.naive", "@PORT@", "@UPSTREAM@"),
@@ -156,6 +165,7 @@ def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None, acc
         "@DIR@": str(own),
         "@ADMIN@": str(processes.free_port()),
         "@DESCRIPTORS@": str(DESCRIPTORS),
+        "@WORKERS@": str(peer.workers),
     }
 
     if peer.config:

@@ -58,9 +58,10 @@ class Results:
         return name if name in self.samples else None
 
     def peers(self, case: str) -> list[str]:
-        """The peers of a case in the order of `about["peers"]`, the direct connection first."""
+        """The peers of a case in the order of `about["peers"]`, the direct connection first, others behind."""
+        found = self.samples.get(case, {})
         order = ["direct", *self.about["peers"]]
-        return [name for name in order if name in self.samples.get(case, {})]
+        return [name for name in order if name in found] + [name for name in found if name not in order]
 
     def save(self, path: Path) -> None:
         document = attrs.asdict(self)

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 DIRECT = "direct"  # the row without a proxy: what load client and echo server cost, and the most they can carry
 
 
+def fits(case: Case, peer: Peer) -> bool:
+    """Whether the case is measured with that proxy."""
+    if case.workers:
+        return peer.name.startswith("trioproxy")
+    return peer.workers == 1 and (peer.http or case.mode != "http")
+
+
 @attrs.define(eq=False, kw_only=True)
 class Bench:
     """The processes of one run, "with" or "without" access log.
@@ -45,7 +52,7 @@ class Bench:
 
     def run(self, cases: Sequence[Case], rounds: int, results: Results) -> None:
         for case in cases:
-            rows = [DIRECT, *(peer.name for peer in self.peers if peer.http or case.mode != "http")]
+            rows = [DIRECT, *(peer.name for peer in self.peers if fits(case, peer))]
             for turn in range(rounds):
                 first = turn % len(rows)  # nobody is always first
                 for name in rows[first:] + rows[:first]:

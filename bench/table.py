@@ -120,6 +120,9 @@ def report(results: Results) -> Iterator[str]:
     if results.errors:
         yield ""
         yield from (f"not measured: {e['case']}, {e['peer']}: {e['problem']}" for e in results.errors)
+    if unfit := [reason for goal in GOALS if (reason := goal.skipped(results))]:
+        yield ""
+        yield from (f"not judged: {reason}" for reason in unfit)
     if results.about["skipped"]:
         yield ""
         yield f"skipped, not installed: {', '.join(results.about['skipped'])}"

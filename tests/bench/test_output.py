@@ -56,6 +56,26 @@ def test_a_goal_without_a_peer_is_a_bound_of_its_own(results):
     assert Goal("", "memory-", "kb_per_tunnel", "less", 1.0, "envoy").judge(results) is None
 
 
+def test_a_goal_that_needs_more_processors_is_skipped_by_name(results):
+    goal = Goal("much", "echo-64B-64", "proxy_cpu_us", "less", 2, "nginx", cpus=4)
+    assert goal.judge(results) is None
+    assert goal.skipped(results) == "much: needs 4 processors, there are 2"
+    results.about["machine"] = {**MACHINE, "cpus": 4}
+    assert goal.judge(results).met and goal.skipped(results) is None
+
+
+def test_several_workers_are_judged_beside_one(results):
+    results.titles["workers-64B-256"] = "workers"
+    for name, rate, cpu in (("trioproxy", 100.0, 10.0), ("trioproxy-2", 180.0, 10.5)):
+        results.add("workers-64B-256", name, {"per_second": rate, "proxy_cpu_us": cpu})
+    text = "\n".join(report(results))
+    assert "not judged: two workers >= 1.7 one: needs 4 processors, there are 2" in text
+    assert "two workers, CPU per round trip <= 1.1 one" in text
+    results.about["machine"] = {**MACHINE, "cpus": 4}
+    (line,) = (line for line in report(results) if line.startswith("two workers >= 1.7 one"))
+    assert line.split()[-2:] == ["1.80", "met"]
+
+
 def test_the_table_of_a_page_begins_with_our_own_column(results):
     head, rule, *rows, gap, below = markdown(results)
     assert (head, rule, gap) == ("| median | trioproxy | nginx |", "|---|---:|---:|", "")

@@ -7,7 +7,14 @@ import pytest
 from bench.peers import CONFIGS, PEERS, rendered
 from trioproxy.config_file import parse_config
 
-VALUES = {"@PORT@": "8080", "@UPSTREAM@": "9000", "@ADMIN@": "9464", "@DIR@": "/run/bench", "@DESCRIPTORS@": "20000"}
+VALUES = {
+    "@PORT@": "8080",
+    "@UPSTREAM@": "9000",
+    "@ADMIN@": "9464",
+    "@DIR@": "/run/bench",
+    "@DESCRIPTORS@": "20000",
+    "@WORKERS@": "2",
+}
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.config], ids=lambda peer: peer.name)
@@ -24,3 +31,4 @@ def test_trioproxys_configuration_loads_and_says_what_was_asked_for(access_log, 
     config = parse_config(rendered(template, VALUES, access_log), "trioproxy.toml")
     assert config.log.access is expected
     assert config.websocket.strict
+    assert config.server.workers == 2

@@ -34,6 +34,11 @@ def test_a_peer_without_samples_has_no_spread():
     assert made.spread("echo-64B-1", "trioproxy", "p50_us") is None
 
 
+def test_rows_that_are_no_peers_come_last():
+    made = results(nginx=[1.0], more=[2.0], direct=[3.0])
+    assert made.peers("echo-64B-1") == ["direct", "nginx", "more"]
+
+
 def test_a_case_is_found_by_its_whole_name_or_by_a_beginning_that_ends_in_a_dash():
     made = results()
     made.add("echo-64B-1000", "nginx", {})
