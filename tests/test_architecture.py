@@ -29,14 +29,15 @@ RANKS = (
         "config_show",
         "config_reload",
     }  # parts of config_file
-    | {"waits"}  # with nothing but Trio below it
+    | {"waits", "accepting"}  # with nothing but Trio below it
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
     | {"nginx_import"},  # above config_file, which it asks what it takes
     # client, exchange, context: what a connection's modules have in common, so that they need not know one another.
-    {"dialing", "relay", "client", "exchange", "context"},
+    # handover: transport's other use, for processes.
+    {"handover"} | {"dialing", "relay", "client", "exchange", "context"},
     # answer: the half of a plain exchange that a refused upgrade needs, too.
     {"access_log", "answer"},
     # tunnels: upgrade's other half; probes: the prober's kinds of check, one file each.
@@ -72,7 +73,7 @@ IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
-    "socket": {"transport", "sockets", "streaming", "systemd", "relay.pump", "relay.ports", "relay.streams"}
+    "socket": {"transport", "sockets", "streaming", "systemd", "handover", "relay.pump", "relay.ports", "relay.streams"}
     | {"control_channel"},  # sockets as such are what it passes on
     "mmap": {"board", "shared_board"},
     "signal": {"lifecycle", "worker"},  # a worker ignores them, as they are the supervisor's
@@ -188,8 +189,8 @@ def test_sockets_are_made_in_one_place():
         calls = (ast.unparse(node.func) for node in nodes(TREES[name]) if isinstance(node, ast.Call))
         return any(call in {"socket.socket", "trio.socket.socket", "socket.create_connection"} for call in calls)
 
-    # systemd wraps what was handed over and sends datagrams.
-    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd", "control_channel"}
+    # systemd wraps what was handed over and sends datagrams; so does handover, which connects to the process before.
+    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd", "handover", "control_channel"}
 
 
 @each_module

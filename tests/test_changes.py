@@ -11,9 +11,10 @@ from trioproxy.config import AdminConfig, DrainConfig, RouteConfig, ServerConfig
 
 def test_what_needs_a_restart_is_named_with_both_values():
     old = make_config(admin=AdminConfig(address="127.0.0.1:9464"))
-    new = make_config(server=ServerConfig(workers=4), admin=AdminConfig(address=""))
+    new = make_config(server=ServerConfig(workers=4, handover="/run/x"), admin=AdminConfig(address=""))
     assert restart_problems(old, new) == [
         "server.workers: takes a restart: 1 is in force, the file says 4",
+        'server.handover: takes a restart: "" is in force, the file says "/run/x"',
         'admin.address: takes a restart: "127.0.0.1:9464" is in force, the file says ""',
     ]
 

@@ -11,6 +11,7 @@ from trioproxy.config import (
     PassiveConfig,
     PoolConfig,
     RouteConfig,
+    ServerConfig,
     UpstreamConfig,
     WebSocketConfig,
 )
@@ -107,6 +108,14 @@ def test_listeners_have_names_and_addresses_of_their_own():
 def test_the_admin_address_is_no_listener():
     assert problems(admin=AdminConfig(address="0.0.0.0:80", token_file="t")) == [
         (("admin", "address"), 'expected an address nothing else has, got "0.0.0.0:80" again')
+    ]
+
+
+def test_a_handover_has_a_path_of_its_own():
+    listeners = (ListenerConfig(address="unix:/x", name="public"),)
+    assert problems(listeners=listeners, server=ServerConfig(handover="/y")) == []
+    assert problems(listeners=listeners, server=ServerConfig(handover="/x")) == [
+        (("server", "handover"), 'expected an address nothing else has, got "unix:/x" again')
     ]
 
 

@@ -53,7 +53,11 @@ def test_a_setting_nobody_speaks_of_has_no_statement():
 
 
 def test_what_takes_a_restart_is_what_the_interface_says():
-    assert [key for key, when in statements() if when is Reload.RESTART] == ["server.workers", "admin.address"]
+    assert [key for key, when in statements() if when is Reload.RESTART] == [
+        "server.workers",
+        "server.handover",
+        "admin.address",
+    ]
 
 
 def test_keys_are_spelt_as_in_the_file():

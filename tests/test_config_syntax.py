@@ -40,6 +40,7 @@ TABLE = {
         ["0.0.0.0:8080", "[::]:8080", "[::]:0", "127.0.0.1:0", "unix:/run/x.sock", "fd:web", "fd:web-1.socket"],
         ["fd:", "fd:a:b", "fd:a b", "fd:" + "x" * 256, "*:80", "8080"],
     ),
+    syntax.is_socket_path: (["/run/x.sock", "x" * 107], ["", "x" * 108, "\u00e4" * 54, "a\0b"]),
     syntax.is_bindable: (["0.0.0.0:8080", "[::]:0"], ["unix:/run/x.sock", "fd:web", "x:65536"]),
     syntax.has_free_port: (["0.0.0.0:0", "[::]:00"], ["0.0.0.0:1", "unix:/run/x.sock", "nonsense"]),
     syntax.is_loopback: (

@@ -323,6 +323,52 @@ async def test_what_is_queued_when_the_listeners_close_is_served(tmp_path, autoj
                 assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_what_is_offered_and_released_is_another_processs(tmp_path, autojump_clock):
+    """No lame duck: nobody has to look elsewhere. What the other one does not take is drained as ever."""
+    paths = [f"unix:{tmp_path / name}" for name in ("taken", "dropped")]
+    drain = DrainConfig(lame_duck=60)
+    config = make_config(listeners=(*paths, "127.0.0.1:0"), drain=drain, admin=ADMIN)
+    async with serve(config) as proxy:
+        offered = proxy.offered()
+        assert list(offered) == paths  # a free port is nobody else's
+        with offered[paths[0]][0].dup() as other:
+            proxy.release([paths[0], "unix:/unknown"])
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(tmp_path / "taken"))
+                await proxy.drain()
+                other.accept()[0].close()
+            assert trio.current_time() == 0
+            assert (tmp_path / "taken").exists() and not (tmp_path / "dropped").exists()
+
+
+async def test_sockets_of_the_process_before_are_used_and_operators_answered_when_ready(tmp_path):
+    probed, go_on = trio.Event(), trio.Event()
+
+    async def answer(_head, _body):
+        probed.set()
+        await go_on.wait()
+        return reply(b"fine")
+
+    public, admin = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    names = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in (public, admin)]
+    async with http_upstream(answer) as upstream, trio.open_nursery() as nursery:
+        config = make_config(
+            upstream.address,
+            listeners=(names[0],),
+            admin=AdminConfig(address=names[1]),
+            health=HealthConfig(probe="http", timeout=60, interval=60),
+        )
+        log = Log.memory()
+        inherited = {names[0]: [public], names[1]: [admin]}
+        nursery.start_soon(partial(run_until_cancelled, config, log=log, inherited=inherited))
+        await probed.wait()
+        assert log.events == []  # the process before answers operators
+        go_on.set()
+        assert (await get(names[0])).body == b"fine"
+        assert (await get(names[1], "/readyz")).status == 200
+        nursery.cancel_scope.cancel()
+
+
 async def test_idle_client_connections_end_when_draining(tmp_path, autojump_clock):
     async with serving_unix(tmp_path) as proxy:
         address = proxy.listeners[0].address

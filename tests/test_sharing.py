@@ -9,8 +9,8 @@ from support.serving import descriptors, make_config, make_context
 from trioproxy.control_messages import Adopt, Release
 from trioproxy.listening import Listener
 from trioproxy.logs import Log
-from trioproxy.sharing import Sharing
-from trioproxy.transport import bind
+from trioproxy.sharing import Sharing, portions
+from trioproxy.transport import bind, more_like
 
 
 @attrs.define(eq=False)
@@ -120,3 +120,37 @@ def test_where_all_sockets_are_shared_there_is_nothing_to_hand_over(shared):
     shared.slots[0].serving = False
     shared.orphaned(shared.slots[0])
     assert not any(slot.told for slot in shared.slots)
+
+
+@pytest.fixture
+def handed():
+    """Three sockets on one port, as another process's workers had them, and one on another."""
+    (first,) = bind("127.0.0.1:0", inherited={})
+    sockets = [first, *more_like(first, 2), *bind("127.0.0.1:0", inherited={})]
+    yield sockets
+    for sock in sockets:
+        sock.close()
+
+
+@pytest.mark.parametrize(("workers", "sizes"), [(1, [1, 1, 1, 1]), (2, [2, 1, 1]), (3, [3, 1]), (9, [3, 1])])
+def test_what_workers_had_is_put_together_again_up_to_a_socket_a_worker(handed, workers, sizes):
+    config = object()
+    found = portions([(config, sock) for sock in handed], workers)
+    assert sorted((len(sockets) for _, sockets in found), reverse=True) == sizes
+    assert {sock for _, sockets in found for sock in sockets} == set(handed)
+    assert all(sockets[0].getsockname() == sock.getsockname() for _, sockets in found for sock in sockets)
+
+
+def test_sockets_of_two_listeners_are_never_put_together(handed):
+    assert len(portions([(object(), handed[0]), (object(), handed[1])], 2)) == 2
+
+
+def test_no_socket_is_made_beside_those_that_were_handed_over(shared, handed):
+    config = shared.listeners[0].config
+    for given in (handed[:1], handed[:2], handed[:3]):
+        one = Listener(shared.listeners[0].context, config, given[0])
+        shared.add(one, given)
+        used = [fd for slot in shared.slots for fd in shared.of(slot, [one])]
+        assert set(used) == {sock.fileno() for sock in given}
+        assert [(config.address, sock) for sock in given] == list(dict.fromkeys(shared.all()))[-len(given) :]
+        del shared._sockets[one]

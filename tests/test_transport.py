@@ -10,20 +10,18 @@ import stat
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
+import trio.testing
 from support.serving import descriptors, no_descriptors_left
 
 from trioproxy import transport
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.transport import (
-    ACCEPT_BATCH,
-    ACCEPT_PAUSE,
     Address,
     ListenError,
-    accept_connections,
     bind,
+    bind_door,
     client_name,
     close_listener,
     dial,
@@ -251,6 +249,35 @@ def test_a_unix_socket_is_open_to_all_who_reach_its_folder_and_gone_with_its_lis
     assert path.exists()
 
 
+def test_a_unix_sockets_file_stays_while_another_process_listens_there(tmp_path):
+    path = tmp_path / "socket"
+    with bound(f"unix:{path}") as (sock,):
+        other = sock.dup()  # as a process has it that took over
+        close_listener(sock, f"unix:{path}")
+        assert path.exists()
+        close_listener(other, f"unix:{path}")
+        assert not path.exists()
+
+
+def test_a_door_is_for_packets_of_this_user_alone(tmp_path):
+    path = tmp_path / "door"
+    with bind_door(str(path)) as door:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert door.type == socket.SOCK_SEQPACKET and not door.getblocking()
+        with pytest.raises(ListenError, match=r"^cannot listen on unix:.*door: Address already in use$"):
+            bind_door(str(path))
+    with pytest.raises(ListenError, match="path too long"):
+        bind_door(str(tmp_path / ("x" * 200)))
+
+
+def test_a_socket_that_was_handed_over_is_adopted_by_its_address_however_it_is_spelt():
+    with listening() as one, listening() as two:
+        assert bind("LocalHost:80", inherited={"localhost:80": [one, two]}) == [one, two]
+        assert bind("fd:web", inherited={"fd:web": [one]}) == [one]
+        with bound("127.0.0.1:0", inherited={"127.0.0.1:0": []}) as (fresh,):  # given up since
+            assert fresh.fileno() not in {one.fileno(), two.fileno(), -1}
+
+
 def test_a_stale_unix_socket_is_replaced(tmp_path):
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as crashed:
@@ -331,111 +358,6 @@ def test_the_file_of_a_handed_over_unix_socket_stays(tmp_path):
         with bound("fd:web", {"web": [passed]}):
             pass
         assert passed.fileno() < 0 and path.exists()
-
-
-# Accepting
-
-
-@attrs.define(eq=False)
-class Accepting:
-    """An accept loop's two callbacks, and what they heard."""
-
-    socks: list = attrs.field(factory=list)
-    errors: list = attrs.field(factory=list)
-    times: list = attrs.field(factory=list)
-    first: trio.Event = attrs.field(factory=trio.Event)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-
-    def handle(self, sock, _peer):
-        self.socks.append(sock)
-        self.first.set()
-
-    def on_error(self, error):
-        self.errors.append(error.errno)
-        self.times.append(trio.current_time())
-
-    async def run(self, sock):
-        with self.scope:
-            await accept_connections(sock, self.handle, self.on_error)
-
-    def close(self):
-        for sock in self.socks:
-            sock.close()
-
-
-async def test_what_is_queued_when_a_listener_is_cancelled_is_accepted():
-    count = 3 * ACCEPT_BATCH + 5
-    with listening(count) as sock, closing(Accepting()) as accepting:
-        sock.setblocking(False)
-        clients = [socket.create_connection(sock.getsockname()) for _ in range(count)]
-        accepting.scope.cancel()
-        await accepting.run(sock)
-        assert len(accepting.socks) == count
-        for client in clients:
-            client.close()
-
-
-async def test_without_descriptors_accepting_pauses_and_recovers(autojump_clock):
-    with listening() as sock, closing(Accepting()) as accepting, socket.create_connection(sock.getsockname()):
-        sock.setblocking(False)
-        async with trio.open_nursery() as nursery:
-            with no_descriptors_left() as restore:
-                nursery.start_soon(accepting.run, sock)
-                await trio.sleep(10.5 * ACCEPT_PAUSE)
-                assert accepting.errors == [errno.EMFILE] * 11
-                assert accepting.times[1] - accepting.times[0] == pytest.approx(ACCEPT_PAUSE)
-                restore()
-                await accepting.first.wait()
-            accepting.scope.cancel()
-        assert len(accepting.errors) == 11
-
-
-@attrs.define(eq=False)
-class ScriptedListener:
-    """A listening socket whose accepts fail as the test says; it is always readable."""
-
-    failures: list
-    ends: tuple = attrs.field(factory=socket.socketpair)
-
-    def __attrs_post_init__(self):
-        self.ends[0].send(b"x")
-
-    def fileno(self):
-        return self.ends[1].fileno()
-
-    def accept(self):
-        if self.failures:
-            raise OSError(self.failures.pop(0), "scripted")
-        return self.ends[0].dup(), ""
-
-    def close(self):
-        for end in self.ends:
-            end.close()
-
-
-async def test_a_connection_that_failed_before_it_was_accepted_concerns_no_other():
-    with closing(ScriptedListener([errno.ECONNABORTED, errno.ENETDOWN])) as sock, closing(Accepting()) as accepting:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(accepting.run, sock)
-            await accepting.first.wait()
-            sock.failures = [errno.EMFILE] * 1000
-            accepting.scope.cancel()
-        assert accepting.errors[:2] == [errno.ECONNABORTED, errno.ENETDOWN]
-
-
-async def test_an_accept_error_nobody_foresaw_is_raised():
-    with closing(ScriptedListener([errno.EBADF])) as sock, closing(Accepting()) as accepting:
-        with pytest.raises(OSError, match="scripted"):
-            await accepting.run(sock)
-        assert accepting.errors == [errno.EBADF] and not accepting.socks
-
-
-async def test_clients_that_never_stop_coming_do_not_keep_a_listener_from_closing(monkeypatch):
-    monkeypatch.setattr(transport, "BACKLOG", 4 * ACCEPT_BATCH)
-    with closing(ScriptedListener([])) as sock, closing(Accepting()) as accepting:
-        accepting.scope.cancel()
-        await accepting.run(sock)
-        assert len(accepting.socks) == 4 * ACCEPT_BATCH
 
 
 # Dialling

@@ -9,7 +9,7 @@ connection, in which phase, why; to *drain* is to take no new work and let the o
 The map, from the outside in; imports go downwards only:
 
     cli, demo           commands
-    lifecycle           signals and the service manager
+    lifecycle           signals, the service manager, the process before and after   (handover: how they meet)
     supervisor          several worker processes as one proxy   (slots, sharing: their places and sockets; worker: one)
     server              which nursery owns what; starting and draining
     control             what operators may see and command   (drains, status, tunnel_list: how)
@@ -20,7 +20,7 @@ The map, from the outside in; imports go downwards only:
     dialing             pick, lease, connect, perhaps another upstream
     relay               bytes of open tunnels: `pump` on Linux, `streams` anywhere, `tunnel` decides for both
     prober, resolver    health and addresses of upstreams, in the background
-    upstreams, metrics, logs, transport, streaming, waits, systemd
+    upstreams, metrics, logs, transport, accepting, streaming, waits, systemd
     sockets, readiness  what connections are made of, and how those used again and again wait
     nginx_import        an nginx file as a configuration, for the command of that name
     balancing, health, routing, rewriting, board, config_file     pure, or nearly

@@ -71,6 +71,10 @@ FieldValue = Annotated[
     str, rules.text("a header field value: no control characters, no blanks around it", syntax.is_field_value)
 ]
 File = Annotated[str, rules.text("a file's path", syntax.is_file_path, path_after="")]
+SocketPathOrNone = Annotated[
+    str,
+    rules.text('a Unix socket\'s path of at most 107 bytes, or ""', syntax.is_socket_path, empty=True, path_after=""),
+]
 FileOrNone = Annotated[str, rules.text('a file\'s path, or ""', syntax.is_file_path, empty=True, path_after="")]
 HashKeyOrNone = Annotated[
     str, rules.text('"client_ip", "path", "header:NAME" or "cookie:NAME"', syntax.is_hash_key, empty=True)
@@ -112,6 +116,9 @@ class ServerConfig:
 
     workers: CountOrNone = setting(1, "Processes sharing the listeners; 0 = one per CPU.")
     via: TokenOrNone = setting("trioproxy", 'In the Via field of forwarded requests; "" for none.')
+    handover: SocketPathOrNone = setting(
+        "", 'Unix socket at which a running process hands its listeners to a new one; "" for none.'
+    )
     drain: DrainConfig = table(DrainConfig, "What SIGTERM does.")
 
 

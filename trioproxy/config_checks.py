@@ -63,7 +63,9 @@ def _check_listeners(config: Config, _: Collection[KeyPath]) -> Iterator[Problem
     yield from _repeated(names, "a name no other listener has")
     addresses = [(("listeners", at, "address"), listener.address) for at, listener in enumerate(config.listeners)]
     admin = [(("admin", "address"), config.admin.address)] if config.admin.address else []
-    fixed = [place for place in (*addresses, *admin) if not has_free_port(place[1])]
+    handover = config.server.handover
+    door = [(("server", "handover"), f"unix:{handover}")] if handover else []
+    fixed = [place for place in (*addresses, *admin, *door) if not has_free_port(place[1])]
     yield from _repeated(fixed, "an address nothing else has", canonical)
 
 

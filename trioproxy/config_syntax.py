@@ -91,12 +91,15 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+def is_socket_path(path: str) -> bool:
+    """Whether this can name a Unix socket."""
+    return is_file_path(path) and len(path.encode()) <= LONGEST_SOCKET_PATH
+
+
 def is_upstream_address(address: str) -> bool:
     """Whether this is `host:port`, `[ipv6]:port` or `unix:PATH`."""
     if address.startswith("unix:"):
-        return is_file_path(address.removeprefix("unix:")) and len(address.encode()) <= LONGEST_SOCKET_PATH + len(
-            "unix:"
-        )
+        return is_socket_path(address.removeprefix("unix:"))
     return is_bindable(address) and not has_free_port(address)
 
 

@@ -13,6 +13,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trioproxy.upstreams import Upstream
+
 
 def _addresses(value: Any) -> tuple[tuple[int, Any], ...]:
     """As the socket module wants them: JSON has lists where it has tuples."""
@@ -36,6 +38,12 @@ class UpstreamNews:
     state: str  # of its health
     draining: bool = False
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), converter=_addresses)
+
+    @classmethod
+    def of(cls, upstream: Upstream) -> UpstreamNews:
+        """What there is to know of one now."""
+        health = upstream.health.state
+        return cls(upstream.pool, upstream.address, health, draining=upstream.draining, addresses=upstream.addresses)
 
 
 def _news(value: Any) -> tuple[UpstreamNews, ...]:
@@ -108,7 +116,12 @@ class Abandon:
 
 @attrs.frozen
 class Drain:
-    """Take no new work, let the old end, then exit."""
+    """Take no new work, let the old end, then exit.
+
+    Another program accepts on the listeners at the places in `given_up`: what waits there is its.
+    """
+
+    given_up: tuple[int, ...] = attrs.field(default=(), converter=_places)
 
 
 @attrs.frozen

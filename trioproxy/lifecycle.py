@@ -1,4 +1,4 @@
-"""Running a proxy as a process: signals, notices to the service manager, the exit status.
+"""Running a proxy as a process: signals, notices to the service manager, the process before and after, the exit status.
 
 What draining means is `server`'s story; this only says when.
 """
@@ -13,12 +13,14 @@ import attrs
 import trio
 
 from trioproxy import systemd
+from trioproxy.handover import Handover, open_handover
 from trioproxy.reloader import Reloader
 from trioproxy.server import serve
 from trioproxy.supervisor import Supervisor, WorkersError, supervise, worker_count
 from trioproxy.transport import ListenError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
 
     from trioproxy.config import Config, DrainConfig
@@ -67,19 +69,34 @@ class _Run:
 
     async def serve(self) -> None:
         """Start, wait for the first signal to stop, drain."""
-        inherited = systemd.inherited_sockets(os.environ)
+        inherited: dict[str, list[socket.socket]] = systemd.inherited_sockets(os.environ)
         try:
             with self._scope:
-                start = serve if worker_count(self.config) == 1 else supervise
-                async with start(self.config, log=self.log, inherited=inherited) as self._proxy:
-                    self.manager.ready(self.describe())
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._reload_when_asked, Reloader(self.path, self.log, self._proxy))
-                        await self._stopping.wait()
-                        nursery.cancel_scope.cancel()  # a reload under way gives way, too
-                    await self._proxy.drain()
+                async with open_handover(self.config.server.handover, self.log) as handover:
+                    inherited |= handover.sockets
+                    start = serve if worker_count(self.config) == 1 else supervise
+                    async with start(self.config, log=self.log, inherited=inherited) as self._proxy:
+                        await handover.relieve(self._proxy.offered().keys())
+                        self.manager.ready(self.describe())
+                        await self._until_stopped(self._proxy, handover)
+                        await self._proxy.drain()
         except (ListenError, WorkersError) as error:
             self.failure = error
+
+    async def _until_stopped(self, proxy: Proxy | Supervisor, handover: Handover) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reload_when_asked, Reloader(self.path, self.log, proxy))
+            nursery.start_soon(self._hand_over, proxy, handover)
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()  # a reload under way gives way, too
+
+    async def _hand_over(self, proxy: Proxy | Supervisor, handover: Handover) -> None:
+        """Let the next process have the listeners once it is ready, and end as after a signal."""
+        successor = await handover.successor(proxy.offered)
+        proxy.release(successor.taken)
+        await successor.go()
+        self.log.info("handed_over", pid=successor.pid, addresses=sorted(successor.taken))
+        self._stop()
 
     def describe(self) -> str:
         """What goes on, in a line for `systemctl status`."""
@@ -103,16 +120,19 @@ class _Run:
                     self._proxy.reopen_log()
                 self._reload_wanted.set()
             elif not self._stopping.is_set():
-                self._stopping.set()
-                config = self.config if self._proxy is None else self._proxy.context.config
-                self.manager.stopping("stopping", most_seconds(config.server.drain))
-                if self._proxy is None:
-                    self._scope.cancel()
+                self._stop()
             else:
                 self.status = 1
                 if self._proxy is not None:
                     self._proxy.cut()
                 self._scope.cancel()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        config = self.config if self._proxy is None else self._proxy.context.config
+        self.manager.stopping("stopping", most_seconds(config.server.drain))
+        if self._proxy is None:
+            self._scope.cancel()
 
 
 def most_seconds(drain: DrainConfig) -> float:

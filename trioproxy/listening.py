@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
+from trioproxy import accepting, streaming, transport
 from trioproxy import metrics as m
-from trioproxy import streaming, transport
 from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
@@ -61,7 +61,10 @@ class Listener:
         return self.entrance.config
 
     async def serve(self, connections: trio.Nursery) -> None:
-        """Accept until cancelled or removed, then what is queued, then close; clients are tasks of `connections`."""
+        """Accept until cancelled or removed, then what is queued, then close; clients are tasks of `connections`.
+
+        A socket that is given up (`accepting.give_up`) ends it at once.
+        """
         try:
             with self._scope:
                 await self._accept(self.sock, connections)
@@ -79,7 +82,7 @@ class Listener:
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accepted(connections, handle, sock, peer)
 
-        await transport.accept_connections(sock, accepted, self._accept_failed)
+        await accepting.accept_connections(sock, accepted, self._accept_failed)
 
     def change(self, config: ListenerConfig) -> None:
         """Go on with other settings on the same address; whom it trusts matters to clients accepted from here on."""
@@ -95,11 +98,8 @@ class Listener:
         self._scope.cancel()
 
     def close(self) -> None:
-        """Stop listening. A Unix socket's file goes with it, unless a supervisor listens there still."""
-        if self.context.supervised:
-            self.sock.close()
-        else:
-            transport.close_listener(self.sock, self.config.address)
+        """Stop listening. A Unix socket's file goes with it, unless another process listens there still."""
+        transport.close_listener(self.sock, self.config.address)
 
     def _accepted(
         self, connections: trio.Nursery, handle: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any

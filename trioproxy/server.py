@@ -17,8 +17,10 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy import reloading, streaming, transport
+from trioproxy.accepting import give_up
 from trioproxy.admin import Token, read_token
 from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
+from trioproxy.config_syntax import canonical, has_free_port
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.control import LocalControl
@@ -38,7 +40,7 @@ from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from trioproxy.admin import Control
     from trioproxy.board import Tally
@@ -64,8 +66,8 @@ async def serve(
 
     Listeners are bound first (ListenError where one cannot be), the first probe round follows, and when the body begins
     the proxy accepts. Leaving the body ends everything at once: `await proxy.drain()` before that does it politely.
-    Without `log` it is silent. `inherited` are sockets of socket activation by name, which it owns from here on. What
-    the body raises comes out as it is.
+    Without `log` it is silent. `inherited` are listening sockets, by name or address as `transport.bind` takes them,
+    which it owns from here on. What the body raises comes out as it is.
     """
     log = log or Log.null()
     failure: BaseException | None = None
@@ -78,8 +80,7 @@ async def serve(
                 listeners = [Listener(context, *listener) for listener in bound.listeners]
                 drains = UpstreamDrains(context, services)
                 proxy = Proxy(context, listeners, drains, services, inherited or {})
-                proxy.admin_address = await start_admin(services, proxy.control, bound.admin, log, proxy.token)
-                await _start(proxy)
+                await _start(proxy, bound.admin)
                 yield proxy
                 await proxy.end_connections()
                 services.cancel_scope.cancel()
@@ -116,14 +117,20 @@ async def start_admin(
     return first
 
 
-async def _start(proxy: Proxy) -> None:
+async def _start(proxy: Proxy, admin: Sequence[socket.socket]) -> None:
     """Start what runs beside the connections, and accept when the first probe round is over."""
     from trioproxy.prober import run_prober  # noqa: PLC0415 - the same
 
     context, services = proxy.context, proxy.services
     pools = list(context.pools.values())
+    # Where another process hands over, it answers operators until this one is ready.
+    handed_over = canonical(context.config.admin.address) in proxy.inherited
+    if not handed_over:
+        await proxy.start_admin(admin)
     proxy.resolver = await services.start(partial(run_resolver, pools, log=context.log))
     proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
+    if handed_over:
+        await proxy.start_admin(admin)
     await proxy.start()
 
 
@@ -140,6 +147,8 @@ class Proxy:
     token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
     resolver: Resolver | None = attrs.field(default=None, init=False)
     prober: Prober | None = attrs.field(default=None, init=False)  # None where another process probes
+    _admin: Sequence[socket.socket] = attrs.field(default=(), init=False)
+    _released: bool = attrs.field(default=False, init=False)
     status: Status = attrs.field(init=False)
     control: LocalControl = attrs.field(init=False)
     _accepting: trio.Nursery | None = attrs.field(default=None, init=False)
@@ -163,6 +172,23 @@ class Proxy:
             self.services.start_soon(self.context.readiness.serve)
         self.services.start_soon(keep_house, self.context)
         await self.services.start(self.hold_connections)
+
+    async def start_admin(self, sockets: Sequence[socket.socket]) -> None:
+        """Answer operators on bound sockets, which it owns from here on."""
+        self._admin = sockets
+        self.admin_address = await start_admin(self.services, self.control, sockets, self.context.log, self.token)
+
+    def offered(self) -> dict[str, list[socket.socket]]:
+        """All listening sockets by address, for a process that is to go on with them."""
+        bound = [(each.config.address, each.sock) for each in self.listeners]
+        return by_address([*bound, *((self.context.config.admin.address, sock) for sock in self._admin)])
+
+    def release(self, addresses: Collection[str]) -> None:
+        """Accept no more on these of `offered`, whose clients are another process's now; `drain` is to follow."""
+        self._released = True
+        for address, sockets in self.offered().items():
+            for sock in sockets if address in addresses else ():
+                give_up(sock)
 
     async def hold_connections(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Own the connections and the tasks that accept them, until `cut` or cancelled; started when it accepts."""
@@ -238,7 +264,7 @@ class Proxy:
         context, drain = self.context, self.context.config.server.drain
         context.log.info("drain", tunnels=len(context.tunnels), connections=context.connections)
         context.lame_duck = True
-        if drain.lame_duck:
+        if drain.lame_duck and not self._released:  # nobody has to look elsewhere
             await trio.sleep(drain.lame_duck)
         context.draining = True  # what is accepted from a queue from here on is one of the last
         self._listening.cancel()
@@ -269,6 +295,19 @@ class Proxy:
             streaming.abort(opened.tunnel.upstream)
         if self._connections is not None:
             self._connections.cancel_scope.cancel()
+
+
+def by_address(bound: Iterable[tuple[str, socket.socket]]) -> dict[str, list[socket.socket]]:
+    """Listening sockets by address as `canonical` writes it, each once, without those whose port the kernel chose.
+
+    With those nobody can go on: a free port is another one each time.
+    """
+    found: dict[str, list[socket.socket]] = {}
+    for address, sock in bound:
+        sockets = found.setdefault(canonical(address), [])
+        if sock not in sockets:
+            sockets.append(sock)
+    return {address: sockets for address, sockets in found.items() if not has_free_port(address)}
 
 
 @attrs.frozen

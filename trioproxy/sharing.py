@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Sequence
 
+    from trioproxy.config import ListenerConfig
     from trioproxy.listening import Listener
     from trioproxy.logs import Log
     from trioproxy.slots import Slot
@@ -32,8 +33,15 @@ class Sharing:
     _adopted: dict[Slot, Slot] = attrs.field(factory=dict, init=False)  # whose sockets which other one has
     _orphans: set[Slot] = attrs.field(factory=set, init=False)  # whose worker has been gone for too long
 
-    def add(self, listener: Listener) -> None:
-        """Make the sockets of a listener that has its first one. Raises ListenError."""
+    def add(self, listener: Listener, handed_over: Sequence[socket.socket] = ()) -> None:
+        """Make the sockets of a listener that has its first one. Raises ListenError.
+
+        Where another process has `handed_over` what there is, that has to do: clients would wait on a new one at once,
+        and nobody accepts yet. Several workers may share one.
+        """
+        if handed_over:
+            self._sockets[listener] = [handed_over[slot.number % len(handed_over)] for slot in self.slots]
+            return
         own = transport.parse_address(listener.config.address).kind == "tcp"
         count = len(self.slots) - 1
         more = transport.more_like(listener.sock, count) if own else [listener.sock] * count
@@ -50,6 +58,10 @@ class Sharing:
         """Listen nowhere."""
         for listener in list(self._sockets):
             self.close(listener)
+
+    def all(self) -> list[tuple[str, socket.socket]]:
+        """Every socket, with the address it is configured by; one that is shared comes several times."""
+        return [(each.config.address, sock) for each, sockets in self._sockets.items() for sock in sockets]
 
     def of(self, slot: Slot, listeners: Iterable[Listener]) -> list[int]:
         """The descriptors of one worker's sockets of these listeners."""
@@ -90,3 +102,19 @@ class Sharing:
             self._adopted[slot] = other
             other.send(Adopt(slot.number, places), self.of(slot, (self.listeners[place] for place in places)))
             self.log.info("worker_stands_in", worker=other.number, missing=slot.number)
+
+
+def portions(
+    bound: Iterable[tuple[ListenerConfig, socket.socket]], workers: int
+) -> list[tuple[ListenerConfig, list[socket.socket]]]:
+    """Put together what listens on one address, as another process's workers had it, up to one socket a worker."""
+    found: list[tuple[ListenerConfig, list[socket.socket]]] = []
+    for config, sock in bound:
+        for other, sockets in found:
+            same = other is config and sockets[0].getsockname() == sock.getsockname()
+            if same and len(sockets) < workers:
+                sockets.append(sock)
+                break
+        else:
+            found.append((config, [sock]))
+    return found

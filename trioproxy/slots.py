@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import attrs
 import trio
 
+from trioproxy.config import AdminConfig
+from trioproxy.config_show import show_config
 from trioproxy.control_channel import Channel
 from trioproxy.control_messages import Answer, Cut, Ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from trioproxy.config import Config
     from trioproxy.control_messages import Message, Start
     from trioproxy.logs import Log
 
@@ -296,3 +299,9 @@ def _discard(parcel: Parcel) -> None:
 async def _say(channel: Channel, message: Message, fds: Sequence[int] = ()) -> None:
     with contextlib.suppress(trio.BrokenResourceError):  # that it is gone is noticed where it is waited for
         await channel.send(message, fds)
+
+
+def text_for_workers(config: Config) -> str:
+    """As TOML, without what is this process's alone: the lame duck of a drain, the admin."""
+    server = attrs.evolve(config.server, drain=attrs.evolve(config.server.drain, lame_duck=0.0))
+    return show_config(attrs.evolve(config, server=server, admin=AdminConfig(address="")))

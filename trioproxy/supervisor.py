@@ -18,20 +18,10 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy import reloading, transport
+from trioproxy.accepting import give_up
 from trioproxy.admin import Token
-from trioproxy.config import AdminConfig
-from trioproxy.config_show import show_config
-from trioproxy.control_messages import (
-    Abandon,
-    Commit,
-    Drain,
-    News,
-    Prepare,
-    Reopen,
-    Resolve,
-    Start,
-    UpstreamNews,
-)
+from trioproxy.config_syntax import canonical
+from trioproxy.control_messages import Abandon, Commit, Drain, News, Prepare, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
 from trioproxy.listening import Listener
 from trioproxy.metrics import Metrics
@@ -39,16 +29,16 @@ from trioproxy.metrics.declared import declare_series
 from trioproxy.prober import run_prober
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.resolver import run_resolver
-from trioproxy.server import assemble, bind_all, make_pool, start_admin
+from trioproxy.server import assemble, bind_all, by_address, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
-from trioproxy.sharing import Sharing
-from trioproxy.slots import Question, RestartReason, Slot
+from trioproxy.sharing import Sharing, portions
+from trioproxy.slots import Question, RestartReason, Slot, text_for_workers
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
     from trioproxy.config import Config, PoolConfig
     from trioproxy.context import Context
@@ -90,11 +80,12 @@ async def supervise(
                 metrics.private_tally(HEARTBEAT)
                 context = assemble(config, log, StreamsRelay(), metrics)
                 context.name = NAME
-                listeners = [Listener(context, *listener) for listener in bound.listeners]
-                supervisor = Supervisor(context, listeners, services, inherited or {}, memory, workers)
+                supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
                 last.callback(supervisor.sharing.close_all)
-                for listener in listeners:
-                    supervisor.sharing.add(listener)
+                for each, sockets in portions(bound.listeners, workers):
+                    listener = Listener(context, each, sockets[0])
+                    supervisor.listeners.append(listener)
+                    supervisor.sharing.add(listener, sockets if canonical(each.address) in supervisor.inherited else ())
                 await supervisor.start(bound.admin)
                 yield supervisor
                 services.cancel_scope.cancel()
@@ -124,6 +115,8 @@ class Supervisor:
     control: SupervisorControl = attrs.field(init=False)
     slots: list[Slot] = attrs.field(init=False)
     sharing: Sharing = attrs.field(init=False)
+    _admin: Sequence[socket.socket] = attrs.field(default=(), init=False)
+    _released: tuple[int, ...] | None = attrs.field(default=None, init=False)  # places of listeners
     _may_start: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)  # a worker began or ended
 
@@ -139,7 +132,10 @@ class Supervisor:
         context, services = self.context, self.services
         for reason in RestartReason:
             context.metrics.declare(m.WORKER_RESTARTS, (reason,))
-        self.admin_address = await start_admin(services, self.control, admin, context.log, self.token)
+        # Where another process hands over, it answers operators until this one is ready.
+        handed_over = canonical(context.config.admin.address) in self.inherited
+        if not handed_over:
+            await self._start_admin(admin)
         for slot in self.slots:
             services.start_soon(slot.run)
         pools = list(context.pools.values())
@@ -154,9 +150,15 @@ class Supervisor:
                 raise WorkersError("a worker process ended before it accepted: the log says why")
             await changed.wait()
         services.start_soon(self._watch_heartbeats)
+        if handed_over:
+            await self._start_admin(admin)
         self.status.accepting = True
         for listener in self.listeners:
             context.log.info("listening", listener=listener.config.name, address=listener.address)
+
+    async def _start_admin(self, sockets: Sequence[socket.socket]) -> None:
+        self._admin = sockets
+        self.admin_address = await start_admin(self.services, self.control, sockets, self.context.log, self.token)
 
     # What a slot wants to know, and tells
 
@@ -167,7 +169,7 @@ class Supervisor:
         start = Start(
             worker=slot.number,
             workers=self.workers,
-            config=_text_for_workers(context.config),
+            config=text_for_workers(context.config),
             listeners=tuple(places[id(listener.config)] for listener in self.listeners),
             upstreams=tuple(self._news()),
         )
@@ -209,7 +211,7 @@ class Supervisor:
             yield from pool.upstreams
 
     def _news(self) -> Iterator[UpstreamNews]:
-        return (news_of(upstream) for upstream in self._upstreams())
+        return (UpstreamNews.of(upstream) for upstream in self._upstreams())
 
     def _watch_upstreams(self, pools: Sequence[Pool]) -> None:
         for pool in pools:
@@ -217,7 +219,7 @@ class Supervisor:
                 upstream.on_change = self._tell_of
 
     def _tell_of(self, upstream: Upstream) -> None:
-        self._send_all(News([news_of(upstream)]))
+        self._send_all(News([UpstreamNews.of(upstream)]))
 
     # The life of the whole
 
@@ -257,12 +259,24 @@ class Supervisor:
         """Have the workers open the log file anew, too."""
         self._send_all(Reopen())
 
+    def offered(self) -> dict[str, list[socket.socket]]:
+        """As `Proxy.offered`."""
+        admin = [(self.context.config.admin.address, sock) for sock in self._admin]
+        return by_address([*self.sharing.all(), *admin])
+
+    def release(self, addresses: Collection[str]) -> None:
+        """As `Proxy.release`: the workers stop accepting when they drain."""
+        listeners = enumerate(self.listeners)
+        self._released = tuple(place for place, each in listeners if canonical(each.config.address) in addresses)
+        for sock in self._admin if canonical(self.context.config.admin.address) in addresses else ():
+            give_up(sock)
+
     async def drain(self) -> None:
         """As `Proxy.drain`: returns when all workers have ended, in the time it has or by force."""
         context, drain = self.context, self.context.config.server.drain
         context.log.info("drain", tunnels=context.open_tunnels.total, connections=context.clients.total)
         context.lame_duck = True
-        if drain.lame_duck:
+        if drain.lame_duck and self._released is None:
             await trio.sleep(drain.lame_duck)
         context.draining = True
         for slot in self.slots:
@@ -274,7 +288,7 @@ class Supervisor:
         self.sharing.close_all()
         for slot in self.slots:
             slot.stopping.set()
-            slot.send(Drain())
+            slot.send(Drain(self._released or ()))
         with trio.move_on_after(drain.timeout + DRAIN_MARGIN):
             await self._all_ended()
         for slot in self.slots:
@@ -304,7 +318,7 @@ class Supervisor:
         """Have every worker build `config`, with sockets for the listeners that are new. Raises ReloadError."""
         problems: list[str] = []
         places = {id(each): place for place, each in enumerate(config.listeners)}
-        text, of_new = _text_for_workers(config), [places[id(listener.config)] for listener in new]
+        text, of_new = text_for_workers(config), [places[id(listener.config)] for listener in new]
 
         async def ask(slot: Slot) -> None:
             fds = self.sharing.of(slot, new)
@@ -381,16 +395,3 @@ class PreparedWorkers:
         """As `reloading.Prepared.abandon`, everywhere."""
         self._supervisor.abandon_workers(self._own.new_listeners)
         self._own.abandon()
-
-
-def news_of(upstream: Upstream) -> UpstreamNews:
-    """What workers have to know of it."""
-    return UpstreamNews(
-        upstream.pool, upstream.address, upstream.health.state, draining=upstream.draining, addresses=upstream.addresses
-    )
-
-
-def _text_for_workers(config: Config) -> str:
-    """As TOML, without what is this process's alone: the lame duck of a drain, the admin."""
-    server = attrs.evolve(config.server, drain=attrs.evolve(config.server.drain, lame_duck=0.0))
-    return show_config(attrs.evolve(config, server=server, admin=AdminConfig(address="")))

@@ -1,7 +1,7 @@
-"""Sockets: bind, adopt, accept, dial; what the system says of them, translated.
+"""Sockets: bind, adopt, dial; what the system says of them, translated.
 
-Reading, writing and closing what is connected is `streaming`'s work. Resolving names is `resolver`'s: `dial` takes
-addresses that are resolved already.
+Accepting is `accepting`'s work, reading, writing and closing what is connected `streaming`'s. Resolving names is
+`resolver`'s: `dial` takes addresses that are resolved already.
 """
 
 from __future__ import annotations
@@ -17,38 +17,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 import trio
 
+from trioproxy.accepting import BACKLOG, SHORTAGES
+from trioproxy.config_syntax import canonical
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _STREAM: Final = socket.SOCK_STREAM
 _PASSIVE: Final = socket.AI_PASSIVE
-# The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
-BACKLOG: Final = 65535
-# accept(2) failures that say "later": out of descriptors or memory. Pausing lets connections end and free some.
-_ACCEPT_LATER: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-# accept(2) failures that concern the one connection that was about to be accepted (accept(2), "Error handling").
-_ACCEPT_NEXT: Final = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EPERM,
-        errno.EPROTO,
-        errno.ENETDOWN,
-        errno.ENOPROTOOPT,
-        errno.EHOSTDOWN,
-        errno.ENONET,
-        errno.EHOSTUNREACH,
-        errno.EOPNOTSUPP,
-        errno.ENETUNREACH,
-        errno.ECONNRESET,
-        errno.ETIMEDOUT,
-    }
-)
 NOTSENT_BYTES: Final = 16 * 1024  # as Trio has it
-ACCEPT_PAUSE: Final = 0.1  # seconds between attempts while descriptors are short
-ACCEPT_BATCH: Final = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
+# A listener's file, as nginx: access is governed by the folder's permissions.
+_FOR_ALL: Final = 0o666
+_FOR_US: Final = 0o600
 
 
 class ListenError(Exception):
@@ -101,14 +83,15 @@ def client_name(family: int, sockaddr: Any) -> str:
 def bind(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
     """Listening, non-blocking sockets for one configured address; a name with several addresses gives several.
 
-    `inherited` are the sockets of socket activation by name. The caller owns the result. Raises ListenError. Where the
-    host is a name it blocks until that is looked up; `bind_later` does not.
+    `inherited` are sockets this process was given: by name (socket activation), or by the address they listen on, as
+    `canonical` writes it (a handover). The caller owns the result. Raises ListenError. Where the host is a name it
+    blocks until that is looked up; `bind_later` does not.
     """
     with _explained(text):
         address = parse_address(text)
         host = address.host or None
         found = socket.getaddrinfo(host, address.port, type=_STREAM, flags=_PASSIVE) if address.kind == "tcp" else []
-        return _bind(address, found, inherited)
+        return _bind(text, address, found, inherited)
 
 
 async def bind_later(text: str, *, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
@@ -119,7 +102,7 @@ async def bind_later(text: str, *, inherited: Mapping[str, Sequence[socket.socke
         found = []
         if address.kind == "tcp":
             found = await trio.socket.getaddrinfo(host, address.port, type=_STREAM, flags=_PASSIVE)
-        return _bind(address, found, inherited)
+        return _bind(text, address, found, inherited)
 
 
 @contextlib.contextmanager
@@ -133,13 +116,17 @@ def _explained(text: str) -> Iterator[None]:
 
 
 def _bind(
-    address: Address, found: Sequence[Any], inherited: Mapping[str, Sequence[socket.socket]]
+    text: str, address: Address, found: Sequence[Any], inherited: Mapping[str, Sequence[socket.socket]]
 ) -> list[socket.socket]:
+    passed = inherited.get(canonical(text)) or (inherited.get(address.name) if address.kind == "fd" else ())
+    if passed:
+        return _adopt(text, passed)
     match address.kind:
         case "fd":
-            return _adopt(address.name, inherited)
+            have = ", ".join(sorted(inherited)) or "none"
+            raise ListenError(f"cannot listen on {text}: no socket of that name was passed (passed: {have})")
         case "unix":
-            return [_bind_unix(address.path)]
+            return [_bind_unix(address.path, socket.SOCK_STREAM, _FOR_ALL)]
         case _:
             return _bind_tcp(found)
 
@@ -178,13 +165,18 @@ def _listen(family: int, sockaddr: Any, options: Sequence[int]) -> socket.socket
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def bind_door(path: str) -> socket.socket:
+    """A listening Unix socket for packets, for processes of this user alone. Raises ListenError."""
+    with _explained(f"unix:{path}"):
+        return _bind_unix(path, socket.SOCK_SEQPACKET, _FOR_US)
+
+
+def _bind_unix(path: str, kind: int, mode: int) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         _remove_stale_socket(path)
         sock.bind(path)
-        # As nginx: access is governed by the folder's permissions.
-        os.chmod(path, 0o666)  # noqa: PTH101, S103 (a socket, not a file)
+        os.chmod(path, mode)  # noqa: PTH101 (a socket, not a file)
         sock.listen(BACKLOG)
     except (OSError, ValueError):
         sock.close()
@@ -203,16 +195,13 @@ def _remove_stale_socket(path: str) -> None:
                 os.unlink(path)  # noqa: PTH108
 
 
-def _adopt(name: str, inherited: Mapping[str, Sequence[socket.socket]]) -> list[socket.socket]:
-    if not inherited.get(name):
-        have = ", ".join(sorted(inherited)) or "none"
-        raise ListenError(f"cannot listen on fd:{name}: no socket of that name was passed (passed: {have})")
-    for sock in inherited[name]:
+def _adopt(text: str, passed: Sequence[socket.socket]) -> list[socket.socket]:
+    for sock in passed:
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ListenError(f"cannot listen on fd:{name}: not a listening stream socket")
+            raise ListenError(f"cannot listen on {text}: not a listening stream socket")
         sock.setblocking(False)
         _set_options(sock)
-    return list(inherited[name])
+    return list(passed)
 
 
 def more_like(sock: socket.socket, count: int) -> list[socket.socket]:
@@ -234,60 +223,16 @@ def more_like(sock: socket.socket, count: int) -> list[socket.socket]:
 
 
 def close_listener(sock: socket.socket, text: str) -> None:
-    """Close what `bind` made of `text`; a Unix socket's file goes with it, unless it was handed over. Idempotent."""
-    address = parse_address(text)
-    if sock.fileno() >= 0 and address.kind == "unix":
-        with contextlib.suppress(OSError):
-            os.unlink(address.path)  # noqa: PTH108
-    sock.close()
+    """Close what `bind` made of `text`. A Unix socket's file goes with it, unless another process listens there still.
 
-
-async def accept_connections(
-    sock: socket.socket,
-    handle: Callable[[socket.socket, Any], None],
-    on_error: Callable[[OSError], None],
-) -> None:
-    """Accept until cancelled, then take what the queue still has, and only then return.
-
-    `handle` owns each accepted socket and must not block; `on_error` hears of each failed accept.
-    Failures of one connection go on with the next, shortages pause (accept(2)); other errors are raised.
+    Idempotent.
     """
-    try:
-        while True:
-            await trio.lowlevel.wait_readable(sock)
-            if not _accept_batch(sock, handle, on_error):
-                await trio.sleep(ACCEPT_PAUSE)
-    except trio.Cancelled:
-        # Closing a listening socket resets what waits in its queue: those clients have connected, so they are served.
-        # The bound is for clients that keep coming as fast as they are accepted.
-        for _ in range(BACKLOG // ACCEPT_BATCH):
-            if not _accept_batch(sock, handle, on_error, all_of_it=True):
-                break
-        raise
-
-
-def _accept_batch(
-    sock: socket.socket,
-    handle: Callable[[socket.socket, Any], None],
-    on_error: Callable[[OSError], None],
-    *,
-    all_of_it: bool = False,
-) -> bool:
-    """Accept what is there, within a bound; False says that the caller should pause (or, at the end, is done)."""
-    for _ in range(ACCEPT_BATCH):
-        try:
-            connection, peer = sock.accept()
-        except BlockingIOError:
-            return not all_of_it
-        except OSError as error:
-            on_error(error)
-            if error.errno in _ACCEPT_LATER:
-                return False
-            if error.errno not in _ACCEPT_NEXT:
-                raise
-        else:
-            handle(connection, peer)
-    return True
+    address = parse_address(text)
+    was_open = sock.fileno() >= 0
+    sock.close()
+    if was_open and address.kind == "unix":
+        with contextlib.suppress(OSError):
+            _remove_stale_socket(address.path)
 
 
 def as_stream(sock: socket.socket) -> Socket:
@@ -372,7 +317,7 @@ _CONNECT_REASONS: Final[Mapping[int, Reason]] = {
 
 def _translate_connect(error: OSError, where: str) -> ProxyError:
     detail = f"{where}: {error.strerror or error}"
-    if error.errno in _ACCEPT_LATER:
+    if error.errno in SHORTAGES:
         return ProxyError(Source.PROXY, Phase.CONNECT, Reason.OVERLOADED, 503, detail)
     return _connect_error(_CONNECT_REASONS.get(error.errno or 0, Reason.UNREACHABLE), detail)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
+from trioproxy.accepting import give_up
 from trioproxy.admin.control import Unknown
 from trioproxy.config_file import parse_config
 from trioproxy.control_channel import Channel, sockets
@@ -153,6 +154,8 @@ class Worker:
             case Abandon():
                 self._abandon()
             case Drain():
+                for place in message.given_up:
+                    give_up(self.proxy.listeners[place].sock)
                 self._drain()
             case Cut():
                 self.proxy.cut()

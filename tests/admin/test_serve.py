@@ -10,9 +10,11 @@ from contextlib import aclosing
 
 import pytest
 import trio
+import trio.testing
 from support.admin import exchange, open_admin
 from support.descriptors import open_descriptors
 
+from trioproxy.accepting import give_up
 from trioproxy.admin.serve import MAX_CONNECTIONS, SEND_SECONDS
 from trioproxy.metrics import REQUESTS
 
@@ -176,3 +178,16 @@ async def test_a_shortage_of_descriptors_is_logged_and_passes():
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert admin.log.events[0]["event"] == "admin_accept_failed"
         assert (await admin.get("/healthz")).status == 200
+
+
+async def test_what_was_asked_is_answered_when_another_process_takes_the_socket():
+    """A kept connection ends at once; one that has just come gets its answer, or a second to ask."""
+    async with open_admin() as admin:
+        kept, fresh, silent = [await admin.dial() for _ in range(3)]
+        async with kept, fresh, silent:
+            assert (await exchange(kept, "GET", "/healthz", admin.address, {})).status == 200
+            await trio.testing.wait_all_tasks_blocked()
+            give_up(admin.sock)
+            assert (await exchange(fresh, "GET", "/metrics", admin.address, {})).status == 200
+            for stream in (kept, fresh, silent):
+                assert await stream.receive_some() == b""

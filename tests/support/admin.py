@@ -75,6 +75,7 @@ class Admin:
     control: FakeControl
     address: str
     log: MemoryLog
+    sock: socket.socket
 
     async def dial(self) -> trio.SocketStream:
         host, port = self.address.split(":")
@@ -125,7 +126,7 @@ async def open_admin(**settings: Any) -> AsyncIterator[Admin]:
     config = Config(listeners=(), routes=(), pools={}, admin=AdminConfig(**settings))
     sock = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{sock.getsockname()[1]}"
-    admin = Admin(FakeControl(config), address, Log.memory())
+    admin = Admin(FakeControl(config), address, Log.memory(), sock)
     app = make_app(admin.control, address, log=admin.log)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_admin, sock, app, log=admin.log))

@@ -18,8 +18,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
+from trioproxy.accepting import accept_connections
 from trioproxy.admin.control import MAX_CONNECTIONS
-from trioproxy.transport import accept_connections, as_stream
+from trioproxy.transport import as_stream
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trioproxy.sockets import Socket
 
 SEND_SECONDS: Final = 30.0  # for one piece of an answer; who takes longer does not read
+FIRST_SECONDS: Final = 1.0  # that a client who has just connected may take to ask, when the end is near
 _BACKLOG: Final = 128
 _KEEP_ALIVE_SECONDS: Final = 75.0  # longer than any usual scrape interval
 _DETAIL_CHARACTERS: Final = 200
@@ -40,6 +42,7 @@ async def serve_admin(
 ) -> None:
     """Serve `app` on a bound stream socket until cancelled; started() when it answers. Owns and closes `sock`.
 
+    When `sock` is given up to another process, it returns as soon as what was asked is answered.
     Whatever a client sends or leaves unread ends its own connection at most; failed accepts are logged.
     """
     with sock:
@@ -50,6 +53,7 @@ async def serve_admin(
             task_status.started()
             try:
                 await accept_connections(sock, server.accepted, server.accept_failed)
+                await server.finish()
             finally:
                 server.close()
 
@@ -63,6 +67,7 @@ class _Connection:
     _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _answering: int = attrs.field(default=0, init=False)
     _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
+    asked: trio.Event = attrs.field(factory=trio.Event, init=False)  # anything at all
 
     @property
     def socket(self) -> socket.socket:
@@ -87,11 +92,15 @@ class _Connection:
             # A client may have ended its side and wait for the answer still (nc -N). The checkpoint lets the task begin
             # that hypercorn has started for the request.
             await trio.lowlevel.checkpoint()
-            while self._answering:
-                self._answered = trio.Event()
-                await self._answered.wait()
+            await self.idle()
             self.scope.cancel()
         return data
+
+    async def idle(self) -> None:
+        """Wait until every request is answered."""
+        while self._answering:
+            self._answered = trio.Event()
+            await self._answered.wait()
 
     async def aclose(self) -> None:
         self.close()
@@ -106,6 +115,7 @@ class _Connection:
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             self._answering += 1
+            self.asked.set()
             try:
                 await app(scope, receive, send)
             finally:
@@ -147,6 +157,16 @@ class _Server:
         finally:
             connection.close()
             self._open.discard(connection)
+
+    async def finish(self) -> None:
+        """Answer what was asked or is about to be, for as long as one piece of an answer may take, and no more."""
+        newest = trio.current_time() + FIRST_SECONDS
+        with trio.move_on_after(SEND_SECONDS):
+            for connection in list(self._open):
+                with trio.move_on_at(newest):
+                    await connection.asked.wait()
+                await connection.idle()
+                connection.close()
 
     def close(self) -> None:
         for connection in self._open:
