@@ -58,9 +58,12 @@ async def test_tunnels_are_closed_with_1001_spread_over_time(programs):
 
 
 @pytest.mark.slow
-async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(programs):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(programs, workers):
     count, spread, limit = 500, 10.0, 60.0
-    _, proxy = await echo_behind(programs, spread=spread, timeout=limit)
+    server = await run_server(programs, "fast_echo.py")
+    how = {"workers": workers, "drain": {"spread": spread, "timeout": limit}}
+    proxy = await run_proxy(programs, settings([server.address], server=how))
     told: list[Goodbye] = []
     async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
         for tunnel in await open_tunnels(range(count)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from functools import partial
 
@@ -16,6 +17,7 @@ from support.peers import run_server
 from support.processes import PYTHON
 from support.proxy import run_proxy
 from support.settings import settings
+from support.waiting import wait_until
 
 each_number_of_workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -173,6 +175,23 @@ async def test_a_drain_lasts_through_reloads_and_changes_of_health(programs, wor
     assert await seen_servers(proxy, 4) == {b"b"}
     assert ": up" in await command(proxy, "resume", "backend", first.address)
     assert await seen_servers(proxy, 2 * workers) == {b"a", b"b"}
+
+
+async def test_a_worker_that_comes_later_knows_of_the_drain(programs):
+    (first, _), proxy = await two_behind(programs, workers=2)
+    await command(proxy, "drain", "backend", first.address)
+    before = {each["pid"] for each in (await proxy.status())["processes"]}
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+
+    async def replaced():
+        processes = (await proxy.status())["processes"]
+        return all(each["serving"] for each in processes) and before.isdisjoint(each["pid"] for each in processes)
+
+    await wait_until(replaced, "new workers")
+    assert await seen_servers(proxy, 8) == {b"b"}
+    await command(proxy, "resume", "backend", first.address)
+    assert await seen_servers(proxy, 4) == {b"a", b"b"}
 
 
 async def test_a_page_elsewhere_can_do_nothing(programs):
