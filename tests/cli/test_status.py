@@ -8,7 +8,7 @@ import time
 from support.commands import commanded
 
 from trioproxy._version import __version__
-from trioproxy.cli.status import _row
+from trioproxy.cli.status import _row, _words
 from trioproxy.upstreams import LastProbe
 
 
@@ -39,6 +39,22 @@ async def test_as_json_it_is_the_document_of_the_api(tmp_path):
         expected = await proxy.proxy.control.status()
     assert told.pop("uptime_seconds") <= expected.pop("uptime_seconds")
     assert told == expected
+
+
+def test_of_several_workers_each_is_told():
+    processes = [
+        {"worker": 0, "pid": 4711, "serving": True, "restarts": 0},
+        {"worker": 1, "pid": 4712, "serving": False, "restarts": 12},
+        {"worker": 2, "pid": None, "serving": False, "restarts": 3},
+    ]
+    counts = {"connections": 0, "tunnels": 0, "listeners": [], "pools": []}
+    told = _words({"version": "1", "state": "running", "uptime_seconds": 1, **counts, "processes": processes})
+    assert told.split("\n\n")[1].splitlines() == [
+        "worker   pid  state     restarts",
+        "0       4711  serving          0",
+        "1       4712  starting        12",
+        "2             gone             3",
+    ]
 
 
 def row(**changed):

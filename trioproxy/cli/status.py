@@ -24,7 +24,15 @@ def _words(document: Any) -> str:
     head = f"trioproxy {document['version']}, {document['state']}, up {duration(document['uptime_seconds'])}: {counts}"
     listeners = [(each["name"], each["address"], str(each["active"])) for each in document["listeners"]]
     upstreams = [_row(pool, upstream) for pool in document["pools"] for upstream in pool["upstreams"]]
-    return "\n\n".join([head, table(("listener", "address", ">active"), listeners), table(_COLUMNS, upstreams)])
+    tables = [table(("listener", "address", ">active"), listeners), table(_COLUMNS, upstreams)]
+    if processes := document.get("processes"):
+        tables.insert(0, table(("worker", ">pid", "state", ">restarts"), [_process(each) for each in processes]))
+    return "\n\n".join([head, *tables])
+
+
+def _process(process: Any) -> tuple[str, ...]:
+    state = "serving" if process["serving"] else "starting" if process["pid"] else "gone"
+    return str(process["worker"]), str(process["pid"] or ""), state, str(process["restarts"])
 
 
 def _row(pool: Any, upstream: Any) -> tuple[str, ...]:
