@@ -103,7 +103,7 @@ class Announced:
 
     def __call__(self, meaning, path=None):
         return any(
-            each is meaning and (path is None or re.search(rf" {re.escape(path)}( |$)", said))
+            each is meaning and (path is None or re.search(rf" {re.escape(path)}([ ;]|$)", said))
             for each, said in self.notes
         )
 
@@ -151,6 +151,8 @@ def status_is_meant(request, path, theirs, ours, announced):
         return announced(Meaning.SLASH_REDIRECT, path)
     if request.upgrade and ours.status == 101:
         return announced(Meaning.UPGRADE)
+    if announced(Meaning.ERROR_PAGE, path):
+        return True
     return ours.status == 404 and announced(Meaning.NO_ROUTE)
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from trioproxy.nginx_import import Kind, Meaning
-from trioproxy.nginx_import.known import CLOSES, CONVERTED, FAMILIES, HARMLESS, UNSUPPORTED
+from trioproxy.nginx_import.known import CLOSES, CONVERTED, FAMILIES, HARMLESS, HARMLESS_FAMILIES, UNSUPPORTED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "import-nginx.md").read_text()
 
@@ -28,7 +28,7 @@ def rows(table, end=""):
 def directives():
     return (
         f"Converted:\n\n| directive | becomes |\n|---|---|\n{rows(CONVERTED)}\n"
-        f"Harmless, and why:\n\n| directive | because |\n|---|---|\n{rows(HARMLESS)}\n"
+        f"Harmless, and why:\n\n| directive | because |\n|---|---|\n{rows(HARMLESS)}{rows(HARMLESS_FAMILIES, '...')}\n"
         f"Keeping somebody out, so that what they guard is left out:\n\n| directive | because |\n|---|---|\n{rows(CLOSES)}\n"
         f"Without a counterpart:\n\n| directive | because |\n|---|---|\n{rows(UNSUPPORTED)}\n"
         f"And whole families:\n\n| directives | because |\n|---|---|\n{rows(FAMILIES, '...')}"

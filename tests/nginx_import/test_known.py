@@ -1,7 +1,7 @@
 import pytest
 from crossplane.analyzer import DIRECTIVES
 
-from trioproxy.nginx_import.known import CLOSES, CONVERTED, FAMILIES, HARMLESS, UNSUPPORTED, explain
+from trioproxy.nginx_import.known import CLOSES, CONVERTED, FAMILIES, HARMLESS, HARMLESS_FAMILIES, UNSUPPORTED, explain
 from trioproxy.nginx_import.notes import Fate
 from trioproxy.nginx_import.statements import Place, Statement
 
@@ -22,7 +22,7 @@ def test_every_directive_of_the_tables_is_one_of_nginx():
     assert {*CONVERTED, *HARMLESS, *CLOSES, *UNSUPPORTED} - set(DIRECTIVES) - NEWER == set()
 
 
-@pytest.mark.parametrize("table", [HARMLESS, CLOSES, UNSUPPORTED, CONVERTED, FAMILIES], ids=["h", "c", "u", "v", "f"])
+@pytest.mark.parametrize("table", [HARMLESS, CLOSES, UNSUPPORTED, CONVERTED, FAMILIES, HARMLESS_FAMILIES])
 def test_every_reason_is_a_sentence(table):
     assert all(reason and not reason.endswith(".") for reason in table.values())
 
@@ -37,7 +37,12 @@ def test_every_reason_is_a_sentence(table):
         (("auth_basic", "Members"), Fate.LEFT_OVER, "left out"),
         (("fastcgi_pass", "a"), Fate.LEFT_OVER, "HTTP only"),
         (("brotli", "on"), Fate.LEFT_OVER, "answers pass"),
-        (("chunked_transfer_encoding", "on"), Fate.LEFT_OVER, "no counterpart"),
+        (("chunked_transfer_encoding", "on"), Fate.HARMLESS, "on here, too"),
+        (("chunked_transfer_encoding", "maybe"), Fate.LEFT_OVER, "no counterpart"),
+        (("gzip_types", "text/css"), Fate.HARMLESS, "with gzip only"),
+        (("limit_conn_zone", "a"), Fate.LEFT_OVER, "max_connections_per_client"),
+        (("proxy_cache", "zone"), Fate.LEFT_OVER, "nothing is cached"),
+        (("proxy_cache_valid", "1m"), Fate.HARMLESS, "with proxy_cache only"),
         (("proxy_set_heder", "A", "b"), Fate.LEFT_OVER, "(did you mean proxy_set_header?)"),
         (("zzzz", "off"), Fate.LEFT_OVER, "not a directive of nginx's own that is known here"),
     ],

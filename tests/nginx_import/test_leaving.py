@@ -26,7 +26,6 @@ def paths(found):
         ("location /x/ { return 403 'go away'; }", "no answers of its own"),
         ("location /x/ { return 204; proxy_pass http://10.0.0.2:1; }", "its return answers before"),
         ("location ~ [.]php$ { proxy_pass http://10.0.0.2:1; }", "a regular expression is no path"),
-        ("location ~* ^/x { proxy_pass http://10.0.0.2:1; }", "a regular expression is no path"),
         ("location /x/ { proxy_pass http://$host; }", "its proxy_pass or its path has no counterpart"),
     ],
 )
@@ -126,8 +125,43 @@ def test_of_one_that_is_left_over_the_inner_ones_are_converted(tmp_path):
     assert paths(found) == ["/x/y/", "/ok/"] and [line for line, _ in found.left_over] == [2]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "error_page 500 502 503 504 /50x.html; location = /50x.html { root html; }",
+        "error_page 404 /404.html; location = /404.html { internal; alias /var/www/404.html; }",
+    ],
+)
+def test_a_page_for_errors_is_a_short_text(tmp_path, page):
+    found = convert(tmp_path, server(page))
+    assert paths(found) == ["/ok/"] and found.found.complete and "error-page" in found.meanings
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "error_page 502 =200 /down.html; location = /down.html { root html; }",
+        "error_page 502 = @down; location @down { proxy_pass http://10.0.0.2:1; }",
+        "error_page 502 /down; location = /down { proxy_pass http://10.0.0.2:1; }",
+        "error_page 502 /down/x.html; location /down/ { root html; }",
+        "error_page 502 https://status.test/;",
+    ],
+)
+def test_any_other_answer_to_errors_is_left_over(tmp_path, page):
+    found = convert(tmp_path, server(page))
+    assert any(message.startswith("error_page") for _, message in found.left_over)
+    assert "error-page" not in found.meanings
+
+
 def test_directives_of_other_places_are_left_over(tmp_path):
     found = convert(
-        tmp_path, server("rewrite ^/a /b; location /x/ { set_real_ip_from 10.0.0.1; proxy_pass http://10.0.0.2:1; }")
+        tmp_path,
+        server(
+            "rewrite ^/a /b; location /x/ { set_real_ip_from 10.0.0.1; error_page 502 /x; proxy_pass http://10.0.0.2:1; }"
+        ),
     )
-    assert [message.split(":")[0] for _, message in found.left_over] == ["rewrite ^/a /b", "set_real_ip_from 10.0.0.1"]
+    assert [message.split(":")[0] for _, message in found.left_over] == [
+        "rewrite ^/a /b",
+        "set_real_ip_from 10.0.0.1",
+        "error_page 502 /x",
+    ]

@@ -27,6 +27,7 @@ def places(found):
         ("= /ws/", ("/ws/", True), set()),
         ("~ ^/ws/", ("/ws/", False), {"regex"}),
         ("~ ^/ws", ("/ws", False), {"regex", "segments"}),
+        ("~* ^/ws/", ("/ws/", False), {"regex"}),
         ("~ ^/ws$", ("/ws", True), {"regex"}),
         ("~ ^/ws(/|$)", ("/ws", False), {"regex"}),
     ],

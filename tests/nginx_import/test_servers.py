@@ -76,6 +76,7 @@ def test_a_pool_of_servers_that_are_all_down_is_left_over(tmp_path):
         ("fail_timeout=20", {"max_failures": 1, "window": 20, "eject": 20}),
         ("max_fails=2", {"max_failures": 2, "window": 10, "eject": 10}),
         ("max_fails=0", None),
+        ("fail_timeout=0", None),
         ("", None),
     ],
 )

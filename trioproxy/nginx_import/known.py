@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trioproxy.nginx_import.statements import Statement
 
 CONVERTED: Final[Mapping[str, str]] = {
+    "error_page": "a short text instead of the page, where it is a file; the status is the same",
     "http": "its settings are those of all servers",
     "server": "routes of its listeners; in an `upstream`: one of `upstreams`, with `weight`, `backup`, "
     "`max_connections` (max_conns), `passive` (max_fails, fail_timeout); `down` leaves it out",
@@ -102,6 +103,7 @@ HARMLESS: Final[Mapping[str, str]] = {
     "proxy_buffers": "answers are streamed, not buffered",
     "proxy_busy_buffers_size": "answers are streamed, not buffered",
     "proxy_cache_bypass": "nothing is cached",
+    "proxy_ignore_headers": "no field of an answer means anything to the proxy",
     "proxy_headers_hash_bucket_size": "there is nothing to tune here",
     "proxy_headers_hash_max_size": "there is nothing to tune here",
     "proxy_ignore_client_abort": "an exchange ends with its client",
@@ -165,7 +167,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "allow": "client addresses are not looked at",
     "autoindex": "no files are served",
     "charset": "answers pass as the upstream sent them",
-    "error_page": "answers of its own are short texts, and the upstream's pass",
     "expires": "fields of answers are the upstream's",
     "geo": "only Connection may hang on a variable",
     "gzip": "answers pass as the upstream sent them; let that one compress",
@@ -212,6 +213,15 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
 }
 """Directives without a counterpart, and why."""
 
+HARMLESS_FAMILIES: Final[Mapping[str, str]] = {
+    "gzip_": "it means something with gzip only",
+    "limit_conn_": "it means something with limit_conn only",
+    "limit_req_": "it means something with limit_req only",
+    "open_file_cache_": "no files are served",
+    "proxy_cache_": "it means something with proxy_cache only",
+}
+"""Of these, what they only add to is named."""
+
 FAMILIES: Final[Mapping[str, str]] = {
     "auth_": "nobody is asked for credentials",
     "brotli": "answers pass as the upstream sent them",
@@ -221,11 +231,8 @@ FAMILIES: Final[Mapping[str, str]] = {
     "gzip": "answers pass as the upstream sent them",
     "http2_": "HTTP/2 is not here, on purpose",
     "http3": "HTTP/3 is not here, on purpose",
-    "limit_": "see the limits of listeners, upstreams and websocket",
     "memcached_": "upstreams are spoken to in HTTP only",
     "more_": "fields of answers are the upstream's",
-    "open_file_cache": "no files are served",
-    "proxy_cache": "nothing is cached",
     "proxy_ssl_": "the library's choice holds",
     "quic": "HTTP/3 is not here, on purpose",
     "scgi_": "upstreams are spoken to in HTTP only",
@@ -235,6 +242,11 @@ FAMILIES: Final[Mapping[str, str]] = {
     "uwsgi_": "upstreams are spoken to in HTTP only",
 }
 """The same for all directives that begin so."""
+
+# Switches that are on here always.
+_ON: Final = frozenset(
+    {"chunked_transfer_encoding", "proxy_pass_request_body", "proxy_pass_request_headers", "proxy_ssl_verify"}
+)
 
 
 def explain(statement: Statement) -> tuple[Fate, str]:
@@ -247,6 +259,10 @@ def explain(statement: Statement) -> tuple[Fate, str]:
         harmless = HARMLESS[name]
     elif statement.args == ("off",) and name in DIRECTIVES:
         harmless = "it is off here, too"
+    elif statement.args == ("on",) and name in _ON:
+        harmless = "it is on here, too"
+    elif name not in UNSUPPORTED:
+        harmless = _of_family(HARMLESS_FAMILIES, name)
     return (Fate.LEFT_OVER, _why_not(name)) if harmless is None else (Fate.HARMLESS, harmless)
 
 
@@ -255,7 +271,7 @@ def _why_not(name: str) -> str:
         return f"{CLOSES[name]}; what it guards is left out"
     if name in UNSUPPORTED:
         return UNSUPPORTED[name]
-    family = next((reason for beginning, reason in FAMILIES.items() if name.startswith(beginning)), None)
+    family = _of_family(FAMILIES, name)
     if family is not None:
         return family
     if name in DIRECTIVES:
@@ -263,3 +279,7 @@ def _why_not(name: str) -> str:
     meant = closest(name, DIRECTIVES)
     hint = f" (did you mean {meant}?)" if meant else ""
     return f"not a directive of nginx's own that is known here{hint}"
+
+
+def _of_family(families: Mapping[str, str], name: str) -> str | None:
+    return next((reason for beginning, reason in families.items() if name.startswith(beginning)), None)

@@ -79,6 +79,26 @@ def leave(location: Location, covered_by: str | None, notes: Notes) -> None:
         notes.left_over(statement, reason, but=inner)
 
 
+def error_pages(server: Server, notes: Notes) -> set[Location]:
+    """The locations that only hold pages for `error_page`; these and it are short texts here."""
+    found: set[Location] = set()
+    for statement in server.levels.all("error_page"):
+        target, codes = (statement.args[-1], statement.args[:-1]) if statement.args else ("", ())
+        pages = [each for each in server.locations if each.path == target and _only_serves_files(each)]
+        if not all(code.isdigit() for code in codes) or not target.startswith("/") or len(pages) != 1:
+            notes.left_over(statement, "only pages from files of a location of their own are left away")
+            continue
+        said = f"nginx shows a page for errors of its own, {target}; here they are short texts with the same status"
+        notes.difference(statement, Meaning.ERROR_PAGE, said)
+        notes.converted(statement, pages[0].statement, *pages[0].own)
+        found.add(pages[0])
+    return found
+
+
+def _only_serves_files(location: Location) -> bool:
+    return location.match == "exact" and {each.name for each in location.own} <= {"root", "internal", "alias"}
+
+
 def leave_details(server: Server, notes: Notes) -> None:
     """Directives that would be converted elsewhere, but not where they stand."""
     for statement in named(server.statement.inner, "rewrite"):
@@ -86,6 +106,8 @@ def leave_details(server: Server, notes: Notes) -> None:
     for location in server.locations:
         for statement in named(location.own, "set_real_ip_from"):
             notes.left_over(statement, "whom to believe is a matter of listeners, not of locations")
+        for statement in named(location.own, "error_page"):
+            notes.left_over(statement, "only pages of a whole server are left away")
 
 
 def leave_unreached(server: Server, notes: Notes, *, in_nginx: bool) -> None:

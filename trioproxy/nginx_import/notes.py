@@ -47,6 +47,7 @@ class Meaning(enum.StrEnum):
     FORWARDED = "forwarded"  # X-Forwarded-* and X-Real-IP that a client sent itself
     REGEX = "regex"  # a location by regular expression became a path
     NO_ROUTE = "no-route"  # 404 where nginx answers otherwise
+    ERROR_PAGE = "error-page"
     IDLE = "idle"  # how long a silent tunnel stays open
     SHARED = "shared"  # a setting that is one for the whole proxy, or for a whole pool
     BALANCE = "balance"

@@ -12,7 +12,14 @@ import attrs
 
 from trioproxy.nginx_import.document import NO_COMMENT, Table
 from trioproxy.nginx_import.fields import FieldRules, Surroundings
-from trioproxy.nginx_import.leaving import leave, leave_details, leave_server, leave_unreached, reason_to_leave
+from trioproxy.nginx_import.leaving import (
+    error_pages,
+    leave,
+    leave_details,
+    leave_server,
+    leave_unreached,
+    reason_to_leave,
+)
 from trioproxy.nginx_import.notes import Meaning
 from trioproxy.nginx_import.passing import find_target, path_settings
 from trioproxy.nginx_import.regexes import as_path
@@ -57,6 +64,7 @@ class Routes:
         self.notes.converted(server.statement)
         audiences = self.listeners.audiences(server, self.notes)
         leave_details(server, self.notes)
+        pages = error_pages(server, self.notes)
         if leave_server(server, self.notes):
             return
         if not audiences:
@@ -68,7 +76,7 @@ class Routes:
             draft for location in server.locations if (draft := self._draft(location, around, server)) is not None
         ]
         for location in server.locations:
-            if all(draft.location is not location for draft in drafts):
+            if all(draft.location is not location for draft in drafts) and location not in pages:
                 covering = [draft.path for draft in drafts if not draft.exact and _covers(draft.path, location.path)]
                 leave(location, max(covering, key=len, default=None), self.notes)
         self._note_rest(server, drafts)
@@ -117,11 +125,12 @@ class Routes:
         statement = location.statement
         path, exact, beyond = location.path, location.match == "exact", not location.path.endswith("/")
         if location.match == "regex":
-            found = None if location.ignores_case else as_path(location.path)
+            found = as_path(location.path)
             if found is None:
                 return None
             path, exact, beyond = found.path, found.exact, found.beyond
             said = "a regular expression goes before longer prefixes in nginx; here it is a path, and the longest wins"
+            said += "; upper and lower case are not the same" * location.ignores_case
             self.notes.difference(statement, Meaning.REGEX, said)
         whole = path.rstrip("/")
         if beyond and not exact:

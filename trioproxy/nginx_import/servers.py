@@ -137,6 +137,8 @@ def _passive(members: list[Member], table: Table, notes: Notes) -> None:
     first = saying[0]
     failures = 1 if first.max_fails is None else first.max_fails
     window = _WINDOW if first.fail_timeout is None else first.fail_timeout
+    if not window:
+        failures = 0  # nginx takes a server back at once then
     for other in members:
         same = (other.max_fails, other.fail_timeout) == (first.max_fails, first.fail_timeout)
         if not same:
