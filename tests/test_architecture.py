@@ -63,6 +63,7 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
 PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", "balancing", "health", "board"} | {
     "counts",
+    "control_messages",
     "rewriting",
     "changes",
     "config_reload",

@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import attrs
@@ -62,6 +62,13 @@ def address_of(run):
 def test_how_many_workers():
     assert worker_count(make_config(server=ServerConfig(workers=3))) == 3
     assert worker_count(make_config(server=ServerConfig(workers=0))) == len(os.sched_getaffinity(0))
+
+
+async def test_other_systems_have_one_worker_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor.sys, "platform", "darwin")
+    with pytest.raises(WorkersError, match="2: several workers need Linux"):
+        async with supervise(config_of(tmp_path), log=Log.memory()):
+            pytest.fail("the body must not begin")
 
 
 async def test_the_body_begins_when_all_workers_accept(tmp_path):
@@ -169,9 +176,12 @@ async def test_a_reload_comes_into_force_in_all_workers(tmp_path):
         async with websocket(before.address) as tunnel:
             kept = {"listeners": (before.config.address, f"unix:{tmp_path / 'new'}", "127.0.0.1:0")}
             routes = (RouteConfig(name="all", path="/a", pool=POOL),)
-            prepared = await run.prepare(config_of(tmp_path, **kept, routes=routes))
+            config = config_of(tmp_path, **kept, routes=routes)
+            config = attrs.evolve(config, pools={**config.pools, "more": attrs.evolve(config.pools[POOL], name="more")})
+            prepared = await run.prepare(config)
             assert prepared.commit() + await prepared.lost_elsewhere() == 1
             assert [listener.config.name for listener in run.listeners] == ["l0", "l1", "l2"]
+            assert run.context.pools["more"].ready
             await wait_until(lambda: served_on(run, "/a"), "the new path on all listeners")
             assert (await get(before.address, "/b")).status == 404
             # The tunnel's route is no more.
@@ -237,6 +247,17 @@ async def test_a_drain_ends_all_workers(tmp_path):
         assert all(slot.over.is_set() for slot in run.slots)
         assert run.status.ready()[0] is False
         assert not await trio.Path(path).exists()
+
+
+async def test_a_cut_ends_all_at_once(tmp_path):
+    async with unix_upstream(tmp_path / "up", talk_both), AsyncExitStack() as stack:
+        async with supervise(config_of(tmp_path), log=Log.memory()) as run:
+            tunnel = await stack.enter_async_context(websocket(address_of(run)))
+            run.cut()
+            await trio.sleep_forever()  # the body is cut, too
+        assert all(slot.process.returncode == 0 for slot in run.slots)
+        with pytest.raises((ConnectionError, trio.BrokenResourceError)):
+            await tunnel.receive()
 
 
 async def test_a_drain_does_not_wait_for_ever_for_a_worker_that_hangs(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ commands `supervisor_control`'s.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -70,6 +71,8 @@ async def supervise(
     """As `server.serve`, with worker processes: the body begins when all of them accept."""
     failure: BaseException | None = None
     workers = worker_count(config)
+    if not sys.platform.startswith("linux"):
+        raise WorkersError(f"server.workers = {workers}: several workers need Linux")
     with ExitStack() as last:
         bound = bind_all(config, inherited or {}, last)
         memory = create_memory(workers)

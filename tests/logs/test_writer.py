@@ -221,3 +221,13 @@ def test_descriptors_are_given_back(tmp_path):
     writer.reopen()
     writer.close(FLUSH)
     assert open_descriptors() == before
+
+
+def test_a_write_of_several_lines_has_a_length_that_other_writers_cannot_mix_with(tmp_path):
+    writer = LineWriter(tmp_path / "log", batch=100)
+    lines = [b"x" * 39 + b"\n"] * 5 + [b"y" * 200 + b"\n"] + [b"z\n"] * 3
+    assert [sum(map(len, batch)) for batch in writer._batches(lines)] == [80, 80, 40, 201, 6]
+    for line in lines:
+        writer.write(line.decode())
+    writer.close(FLUSH)
+    assert (tmp_path / "log").read_bytes() == b"".join(lines)

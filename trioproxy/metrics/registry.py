@@ -167,8 +167,9 @@ class Metrics:
                     metric = self._metrics.get(series.name)
                     grows = metric is not None and metric.kind is not Kind.GAUGE
                     for column in range(series.column, series.column + series.width):
-                        kept[column] += dead[column] if grows else 0
-                        dead[column] = 0
+                        if value := dead[column]:  # most are 0
+                            kept[column] += value if grows else 0
+                            dead[column] = 0
 
     def add_source(self, source: Source) -> None:
         """Have `source` called at every scrape, for values that are computed rather than counted.
