@@ -10,7 +10,13 @@ from support.processes import open_programs, raise_descriptor_limit
 # Autobahn|Testsuite runs on Python 2.7 alone, which no distribution or index offers any more: a machine has it or not.
 # The soak is long, and its faults are raced by the clock: .ci/full runs it.
 # A machine in a container needs more rights than many machines give: .ci/full boots it.
-MAY_BE_SKIPPED = ("tests/autobahn/test_autobahn.py::", "tests/soak/test_soak.py::", "tests/nspawn/test_nspawn.py::")
+# Packages are built and installed from the index there, too.
+MAY_BE_SKIPPED = (
+    "tests/autobahn/test_autobahn.py::",
+    "tests/deploy/test_packages.py::",
+    "tests/nspawn/test_nspawn.py::",
+    "tests/soak/test_soak.py::",
+)
 
 
 @pytest.fixture

@@ -71,9 +71,9 @@ async def override(text):
     await systemctl("daemon-reload")
 
 
-def configure(drain):
+def configure(drain, server=""):
     shipped = (REPOSITORY / "deploy/systemd/config.toml").read_text()
-    CONFIG.write_text(f"{shipped}\n[server.drain]\n{drain}\n")
+    CONFIG.write_text(f"{shipped}\n[server]\n{server}\n[server.drain]\n{drain}\n")
 
 
 async def the_documented_install_starts_both_units():
@@ -191,12 +191,15 @@ async def a_restart_refuses_no_client():
 
 async def a_reload_is_a_signal_and_fails_where_the_file_cannot_be_used():
     before = show("MainPID")
-    await systemctl("reload", "trioproxy.service")
     good = CONFIG.read_text()
+    CONFIG.write_text(good.replace('path = "/"', 'path = "/only"'))
+    await systemctl("reload", "trioproxy.service")
+    await journal_says("result=applied")
+    assert [(await get(PUBLIC, path)).status for path in ("/only", "/")] == [200, 404]
     CONFIG.write_text(good.replace("[[listeners]]", "[[listners]]"))
     await systemctl_fails("reload", "trioproxy.service")
-    await journal_says("listners")
-    assert (await get(PUBLIC)).status == 200
+    await journal_says("result=invalid")
+    assert (await get(PUBLIC, "/only")).status == 200
     assert show("MainPID") == before and show("ActiveState") == "active"
     CONFIG.write_text(good)
     await systemctl("reload", "trioproxy.service")
@@ -213,6 +216,24 @@ async def a_start_that_fails_is_repeated_until_the_file_is_mended():
     assert show("ActiveState") == "active"
 
 
+async def several_workers_run_in_the_sandbox():
+    configure("spread = 0\ntimeout = 5", "workers = 2")
+    await systemctl("restart", "trioproxy.service")
+    supervisor = show("MainPID")
+    workers = shell("pgrep", "--parent", supervisor).split()
+    assert len(workers) == 2
+    shell("kill", "-9", workers[0])
+    await journal_says("worker_ended")
+    for _ in range(10):
+        assert (await get(PUBLIC, "/", "Connection: close")).status == 200
+    await wait_until(lambda: len(shell("pgrep", "--parent", supervisor).split()) == 2, "another worker")
+    async with websocket(PUBLIC) as tunnel:
+        await status_says("1 tunnels")
+        await tunnel.close()
+    await systemctl("stop", "trioproxy.service")
+    assert (show("Result"), show("ExecMainStatus")) == ("success", "0")
+
+
 CHECKS = (
     the_documented_install_starts_both_units,
     the_status_line_has_live_numbers,
@@ -226,6 +247,7 @@ CHECKS = (
     a_restart_refuses_no_client,
     a_reload_is_a_signal_and_fails_where_the_file_cannot_be_used,
     a_start_that_fails_is_repeated_until_the_file_is_mended,
+    several_workers_run_in_the_sandbox,
 )
 
 
