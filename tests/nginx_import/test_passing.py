@@ -50,18 +50,26 @@ def test_a_uri_takes_the_place_of_the_path(tmp_path, path, to, rewriting, seam):
 
 
 @pytest.mark.parametrize(
-    ("rewrite", "path", "rewriting"),
+    ("rewrite", "path", "rewriting", "seam"),
     [
-        ("^/live/(.*)$ /$1 break", "/live/", {"strip_prefix": True}),
-        ("^/live/?(.*)$ /$1 break", "/live", {"strip_prefix": True}),
-        ("^/live(.*)$ $1 break", "/live", {"strip_prefix": True}),
-        ("^/live/(.*) /new/$1 break", "/live/", {"replace_prefix": "/new/"}),
+        ("^/live/(.*)$ /$1 break", "/live/", {"strip_prefix": True}, []),
+        ("^/live/?(.*)$ /$1 break", "/live", {"strip_prefix": True}, []),
+        ("^/live(.*)$ $1 break", "/live", {"strip_prefix": True}, []),
+        ("^/live(.*)$ $1 break", "/live/", {"strip_prefix": True}, []),
+        ("^/live/(.*) /new/$1 break", "/live/", {"replace_prefix": "/new/"}, []),
+        ("^/live(.*) /new$1 break", "/live", {"replace_prefix": "/new"}, []),
+        ("^/live(.*) /live$1 break", "/live", {}, []),
+        ("^/live(.*) /$1 break", "/live", {"strip_prefix": True}, ["nginx makes //x of /live/x"]),
+        ("^/live/(.*) /$1 break", "/live", {"strip_prefix": True}, ["nginx leaves /live itself as it is"]),
+        ("^/live/(.*) /new$1 break", "/live/", {"replace_prefix": "/new/"}, ["nginx makes /newx of /live/x"]),
     ],
 )
-def test_a_rewrite_that_exchanges_the_prefix_is_the_same(tmp_path, rewrite, path, rewriting):
+def test_a_rewrite_that_exchanges_the_prefix_is_the_same(tmp_path, rewrite, path, rewriting, seam):
     found = route_to(tmp_path, "http://backend", path=path, inner=f"rewrite {rewrite};")
     assert {key: found.route[key] for key in ("strip_prefix", "replace_prefix") if key in found.route} == rewriting
     assert found.found.complete
+    said = [note.message for note in found.found.notes.of(Kind.DIFFERENCE) if note.meaning == "seam"]
+    assert [message.startswith(part) for message, part in zip(said, seam, strict=True)] == [True] * len(seam)
 
 
 @pytest.mark.parametrize(

@@ -130,32 +130,48 @@ def path_settings(location: Location, target: Target, notes: Notes) -> dict[str,
     path, uri = location.path, target.uri
     rewrites = [each for each in location.own if each.name == "rewrite"]
     if rewrites:
-        found = _by_rewrite(location, rewrites, target, notes)
-        if found is None:
-            return None
-        path, uri = found
-    if not uri or uri == path:
-        return {}
-    if location.match == "prefix" and path.endswith("/") != uri.endswith("/"):
+        return _by_rewrite(location, rewrites, target, notes)
+    if uri and location.match == "prefix":
         inner = f"{path.rstrip('/')}/x"
-        theirs, ours = uri + inner.removeprefix(path), f"{uri.rstrip('/')}/x"
-        said = f"nginx makes {theirs} of {inner} here; trioproxy neither loses nor doubles a slash: {ours}"
-        notes.difference(target.statement, Meaning.SEAM, said)
+        _note_seam(target.statement, inner, uri + inner.removeprefix(path), uri, notes)
+    return _exchange(path, uri or path)
+
+
+def _exchange(path: str, uri: str) -> dict[str, str | bool]:
+    if uri == path:
+        return {}
     return {"strip_prefix": True} if uri == "/" else {"replace_prefix": uri}
 
 
-def _by_rewrite(location: Location, rewrites: list[Statement], target: Target, notes: Notes) -> tuple[str, str] | None:
-    """The path that a single `rewrite ... break` exchanges, and for what."""
-    statement = rewrites[0]
+def _note_seam(statement: Statement, inner: str, theirs: str, uri: str, notes: Notes) -> None:
+    """Say where nginx makes something else of a path below the location's: it joins texts, trioproxy segments."""
+    ours = f"{uri.rstrip('/')}/x"
+    if theirs != ours:
+        said = f"nginx makes {theirs} of {inner} here; trioproxy neither loses nor doubles a slash: {ours}"
+        notes.difference(statement, Meaning.SEAM, said)
+
+
+def _by_rewrite(
+    location: Location, rewrites: list[Statement], target: Target, notes: Notes
+) -> dict[str, str | bool] | None:
+    """The same for a single `rewrite ... break` that exchanges the location's path; None with notes for any other."""
+    statement, path = rewrites[0], location.path
     pattern = _REWRITE.fullmatch(statement.value)
     new = _REWRITTEN.fullmatch(statement.args[1]) if len(statement.args) == 3 else None  # noqa: PLR2004 - regex, replacement, flag
-    fits = pattern is not None and pattern["prefix"].rstrip("/") == location.path.rstrip("/")
-    if len(rewrites) > 1 or new is None or not fits or statement.args[2] != "break" or target.uri:
+    fits = pattern is not None and pattern["prefix"].rstrip("/") == path.rstrip("/") and len(rewrites) == 1
+    if pattern is None or new is None or not fits or statement.args[2] != "break" or target.uri:
         for each in rewrites:
             notes.left_over(
-                each, "paths are changed by strip_prefix and replace_prefix alone; see proxy_pass with a URI"
+                each, "paths are changed by strip_prefix and replace_prefix alone: see proxy_pass with a URI"
             )
         return None
     notes.converted(statement)
-    # With `/?` the slash behind the prefix goes with it, so that none is doubled.
-    return location.path, (new["new"] or "/") if not location.path.endswith("/") else (new["new"].rstrip("/") + "/")
+    inner = f"{path.rstrip('/')}/x"
+    rest = inner.removeprefix(pattern["prefix"])
+    theirs = new["new"] + (rest.removeprefix("/") if pattern["slash"] else rest)
+    base = theirs.removesuffix("x").rstrip("/")
+    uri = f"{base}/" if path.endswith("/") or not base else base
+    _note_seam(statement, inner, theirs, uri, notes)
+    if pattern["prefix"].endswith("/") and not path.endswith("/"):
+        notes.difference(statement, Meaning.SEAM, f"nginx leaves {path} itself as it is; here it becomes {uri}")
+    return _exchange(path, uri)
