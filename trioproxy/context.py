@@ -17,12 +17,13 @@ from trioproxy.metrics import TunnelMeter
 from trioproxy.waits import Wait, Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trioproxy.changes import Ways
     from trioproxy.client import Entrance
     from trioproxy.config import Config
     from trioproxy.dialing import IdleConnections
+    from trioproxy.listening import Listener
     from trioproxy.logs import Log
     from trioproxy.metrics import Metrics
     from trioproxy.readiness import Readiness
@@ -61,6 +62,7 @@ class Context:
     # The waits of client connections that have no request under way: a drain ends them.
     waiting: dict[Wait, Entrance] = attrs.field(factory=dict)
     tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
+    leaving: Sequence[Listener] = ()  # those that the last reload removed, until the next
     ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)
     readiness: Readiness | None = attrs.field(default=None, init=False)  # where there is epoll

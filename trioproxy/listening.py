@@ -46,6 +46,7 @@ class Listener:
     sock: socket.socket
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
+    closed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _trusted: tuple[Any, ...] = attrs.field(init=False)
     _rejections: int = attrs.field(default=0, init=False)
     _last_error: float = attrs.field(default=float("-inf"), init=False)
@@ -100,6 +101,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening. A Unix socket's file goes with it, unless another process listens there still."""
         transport.close_listener(self.sock, self.config.address)
+        self.closed.set()
 
     def _accepted(
         self, connections: trio.Nursery, handle: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any

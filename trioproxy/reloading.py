@@ -73,11 +73,9 @@ async def prepare(
     So it takes as long as the first look at names and the longest `health.timeout` of pools with new upstreams, and
     next to nothing where there are none. Cancelling it leaves nothing behind.
     """
-    if problems := restart_problems(proxy.context.config, config):
-        raise ReloadError(problems)
-    prepared = Prepared(proxy, config, max_connections)
+    prepared = Prepared(proxy, config, sockets, max_connections)
     try:
-        await prepared.build(sockets)
+        await prepared.build()
     except BaseException:
         prepared.abandon()
         raise
@@ -99,6 +97,7 @@ class Prepared:
 
     _proxy: Running
     _config: Config
+    _sockets: Mapping[str, Sequence[socket.socket]]
     _max_connections: int
     _router: Router = attrs.field(init=False)
     _ways: Ways = attrs.field(init=False)
@@ -117,13 +116,15 @@ class Prepared:
         """Those that were bound for it; none behind `commit` or `abandon`."""
         return tuple(self._bound)
 
-    async def build(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
-        """`prepare` calls this, once."""
+    async def build(self) -> None:
+        """`prepare` calls this, once. Raises ReloadError; what was built by then `abandon` closes."""
+        if problems := restart_problems(self._proxy.context.config, self._config):
+            raise ReloadError(problems)
         self._read_token()
         for config in self._config.pools.values():
             self._add_pool(config)
         await self._look_at_new_upstreams()
-        await self._bind(sockets)
+        await self._bind()
 
     def _read_token(self) -> None:
         if self._config.admin.address:
@@ -157,7 +158,9 @@ class Prepared:
             for watch in watches:
                 await watch.probed.wait()
 
-    async def _bind(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+    async def _bind(self) -> None:
+        for listener in self._proxy.context.leaving:  # of the reload before: their addresses are free in a moment
+            await listener.closed.wait()
         living: dict[int, list[Listener]] = {}
         for listener in self._proxy.listeners:
             living.setdefault(id(listener.config), []).append(listener)  # a name may have several sockets
@@ -173,7 +176,7 @@ class Prepared:
                 self._listeners.append((config, groups[at]))
                 continue
             try:
-                made = sockets.get(config.name) or await transport.bind_later(config.address, inherited=inherited)
+                made = self._sockets.get(config.name) or await transport.bind_later(config.address, inherited=inherited)
             except transport.ListenError as error:
                 problems.append(f"listener {config.name}: {error}{self._hint(error, config.address)}")
             else:
@@ -195,10 +198,14 @@ class Prepared:
         """Close and forget what was built; everything stays as it is. Does nothing behind `commit`."""
         for listener in self._bound:
             listener.close()
+        for given in self._sockets.values():
+            for sock in given:
+                sock.close()
         for _, upstream in self._new:
             self._forget(upstream)
         self._bound.clear()
         self._new.clear()
+        self._sockets = {}
 
     def _forget(self, upstream: Upstream) -> None:
         if self._proxy.resolver is not None:
@@ -255,6 +262,7 @@ class Prepared:
                 continue
             kept = idle[pool.name] = context.idle[pool.name]
             kept.seconds, kept.most = config.keep_alive, config.keep_alive_connections
+            kept.sweep()
         for name, pool in context.pools.items():
             if name not in pools:
                 for upstream in pool.upstreams:
@@ -284,8 +292,10 @@ class Prepared:
         for listener in self._bound:
             proxy.accept_on(listener)
         self._bound.clear()
+        self._sockets = {}
         for listener in leaving:
             listener.remove()
+        proxy.context.leaving = leaving
         grace = trio.current_time() + DRAIN_GRACE
         for wait, entrance in proxy.context.waiting.items():
             if entrance.closed:

@@ -193,7 +193,7 @@ class Proxy:
     async def hold_connections(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Own the connections and the tasks that accept them, until `cut` or cancelled; started when it accepts."""
         async with trio.open_nursery() as self._connections:
-            self._connections.start_soon(self._listen, self._connections)
+            await self._connections.start(self._listen, self._connections)
             self.status.accepting = True
             for listener in self.listeners:
                 self._tell_of(listener)
@@ -207,12 +207,13 @@ class Proxy:
             self._connections.cancel_scope.cancel()
             await self._over.wait()
 
-    async def _listen(self, connections: trio.Nursery) -> None:
+    async def _listen(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         try:
             with self._listening:
                 async with trio.open_nursery() as self._accepting:
                     for listener in self.listeners:
                         self._accepting.start_soon(listener.serve, connections)
+                    task_status.started()
         finally:
             self._not_listening.set()
 
