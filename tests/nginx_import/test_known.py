@@ -32,6 +32,8 @@ def test_every_reason_is_a_sentence(table):
     [
         (("tcp_nodelay", "on"), Fate.HARMLESS, "always on"),
         (("gzip", "on"), Fate.LEFT_OVER, "let that one compress"),
+        (("ssl_protocols", "TLSv1.2", "TLSv1.3"), Fate.HARMLESS, "spoken anyway"),
+        (("ssl_protocols", "TLSv1.1", "TLSv1.2"), Fate.LEFT_OVER, "the library's choice holds"),
         (("gzip", "off"), Fate.HARMLESS, "off here, too"),
         (("proxy_set_header", "A", "b"), Fate.HARMLESS, "no effect"),
         (("auth_basic", "Members"), Fate.LEFT_OVER, "left out"),
@@ -50,3 +52,9 @@ def test_every_reason_is_a_sentence(table):
 def test_a_statement_is_looked_up(words, fate, part):
     found, reason = explained(*words)
     assert found is fate and part in reason
+
+
+def test_what_is_said_of_tls_has_no_effect_where_no_server_has_it():
+    ciphers = Statement("ssl_ciphers", ("HIGH",), Place(0, 1, "n.conf"))
+    assert explain(ciphers, tls=False)[0] is Fate.HARMLESS
+    assert explain(ciphers, tls=True)[0] is Fate.LEFT_OVER

@@ -1,7 +1,8 @@
 import pytest
-from support.nginx_files import convert
+from support.nginx_files import convert, site_of
 
 from trioproxy.nginx_import import Kind
+from trioproxy.nginx_import.listeners import asks_for_tls
 
 
 def server(listen, name="", to="http://10.0.0.1:3000", more=""):
@@ -154,3 +155,12 @@ def test_a_proxy_protocol_listener_is_what_the_configuration_takes_of_it(tmp_pat
     found = convert(tmp_path, server("listen 80; listen 81 proxy_protocol;"))
     taken = [each for each in found.tables["listeners"] if each.get("proxy_protocol")]
     assert bool(taken) != bool(found.left_over) and len(found.tables["listeners"]) == 1 + bool(taken)
+
+
+@pytest.mark.parametrize(
+    ("listen", "does"),
+    [("listen 443 ssl;", True), ("listen 443 quic;", True), ("ssl on;", True), ("listen 80;", False), ("", False)],
+)
+def test_whether_a_server_asks_for_tls(tmp_path, listen, does):
+    site, _ = site_of(tmp_path, f"server {{ {listen} }}")
+    assert asks_for_tls(site.servers[0]) is does

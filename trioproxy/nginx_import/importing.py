@@ -13,7 +13,7 @@ import attrs
 from trioproxy.nginx_import.checking import check_statements
 from trioproxy.nginx_import.document import Document
 from trioproxy.nginx_import.known import explain
-from trioproxy.nginx_import.listeners import read_listeners
+from trioproxy.nginx_import.listeners import asks_for_tls, read_listeners
 from trioproxy.nginx_import.model import understand
 from trioproxy.nginx_import.notes import Fate, Kind, Notes
 from trioproxy.nginx_import.pools import Pools
@@ -73,9 +73,10 @@ def import_nginx(path: str) -> Imported:
     check_statements(statements, site, notes)
     document = _convert(statements, site, notes, path)
     usable = not notes.of(Kind.MISTAKE) and settle(document, notes, path)
+    tls = any(asks_for_tls(server) for server in site.servers)
     for statement in notes.undecided(statements):
         if notes.fate(statement) is None:  # a block's fate is that of what it holds
-            fate, reason = explain(statement)
+            fate, reason = explain(statement, tls=tls)
             (notes.harmless if fate is Fate.HARMLESS else notes.left_over)(statement, reason)
     return Imported(path, document.text if usable else "", notes, statements)
 

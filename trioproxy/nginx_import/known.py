@@ -130,6 +130,7 @@ HARMLESS: Final[Mapping[str, str]] = {
     "server_names_hash_max_size": "there is nothing to tune here",
     "server_tokens": "answers do not name a version",
     "ssl_buffer_size": "there is nothing to tune here",
+    "ssl_prefer_server_ciphers": "there is nothing to tune here",
     "ssl_session_cache": "there is nothing to tune here",
     "ssl_session_tickets": "there is nothing to tune here",
     "ssl_session_timeout": "there is nothing to tune here",
@@ -204,7 +205,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "ssl_ciphers": "the library's choice holds",
     "ssl_client_certificate": "see client_ca of a listener's tls",
     "ssl_dhparam": "the library's choice holds",
-    "ssl_prefer_server_ciphers": "the library's choice holds",
     "ssl_protocols": "the library's choice holds: TLS 1.2 and newer",
     "sticky": "see sticky_cookie of the pools; its secret is not in an nginx file",
     "stream": "only HTTP is proxied",
@@ -243,14 +243,15 @@ FAMILIES: Final[Mapping[str, str]] = {
 }
 """The same for all directives that begin so."""
 
+_PROTOCOLS: Final = frozenset({"TLSv1.2", "TLSv1.3"})
 # Switches that are on here always.
 _ON: Final = frozenset(
     {"chunked_transfer_encoding", "proxy_pass_request_body", "proxy_pass_request_headers", "proxy_ssl_verify"}
 )
 
 
-def explain(statement: Statement) -> tuple[Fate, str]:
-    """What becomes of a statement that no module has converted, and why."""
+def explain(statement: Statement, *, tls: bool = True) -> tuple[Fate, str]:
+    """What becomes of a statement that no module has converted, and why; `tls`: whether any server listens with it."""
     name = statement.name
     harmless: str | None = None
     if name in CONVERTED:
@@ -259,6 +260,10 @@ def explain(statement: Statement) -> tuple[Fate, str]:
         harmless = HARMLESS[name]
     elif statement.args == ("off",) and name in DIRECTIVES:
         harmless = "it is off here, too"
+    elif name.startswith("ssl_") and not tls:
+        harmless = "no server listens with TLS"
+    elif name == "ssl_protocols" and set(statement.args) <= _PROTOCOLS:
+        harmless = "these are spoken anyway"
     elif statement.args == ("on",) and name in _ON:
         harmless = "it is on here, too"
     elif name not in UNSUPPORTED:

@@ -124,6 +124,12 @@ def read_listeners(site: Site, notes: Notes) -> Listeners:
     return Listeners(tables, {address: tuple(found) for address, found in users.items()}, names)
 
 
+def asks_for_tls(server: Server) -> bool:
+    """Whether anything that the server says of TLS has an effect."""
+    listens = [each for each in server.statement.inner if each.name == "listen"]
+    return server.levels.value("ssl") == "on" or any("ssl" in each.args or "quic" in each.args for each in listens)
+
+
 def _listens(server: Server, notes: Notes) -> Iterator[Listen]:
     statements = [each for each in server.statement.inner if each.name == "listen"]
     if not statements:
