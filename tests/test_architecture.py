@@ -52,6 +52,7 @@ RANKS = (
     {"control_channel"},
     {"slots", "worker"},
     {"supervisor_control", "sharing"},
+    {"reloading_workers"},
     {"supervisor"},
     {"reloader"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.

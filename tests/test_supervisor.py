@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 
 import attrs
@@ -18,45 +18,17 @@ import trio
 from support.frames import CLOSE, close_payload, websocket
 from support.http_client import get
 from support.serving import POOL, descriptors, make_config, talk_both, unix_upstream
+from support.supervising import SERVER, address_of, config_of, supervising, wait_for_status
 from support.waiting import wait_until
 
 from trioproxy import metrics as m
 from trioproxy import supervisor
-from trioproxy.config import AdminConfig, DrainConfig, LogConfig, RouteConfig, ServerConfig
+from trioproxy.config import DrainConfig, LogConfig, ServerConfig
 from trioproxy.logs import Log
-from trioproxy.reloading import ReloadError
 from trioproxy.shared_board import worker_row
 from trioproxy.slots import Slot
 from trioproxy.supervisor import WorkersError, supervise, worker_count
 from trioproxy.transport import ListenError
-
-SERVER = ServerConfig(workers=2, drain=DrainConfig(spread=0, timeout=5))
-QUIET = LogConfig(level="error")
-
-
-def config_of(folder, *upstreams, listeners=("127.0.0.1:0",), **settings):
-    tables = {"server": SERVER, "admin": AdminConfig(address="127.0.0.1:0"), "log": QUIET, **settings}
-    return make_config(*(upstreams or (f"unix:{folder / 'up'}",)), listeners=listeners, **tables)
-
-
-@asynccontextmanager
-async def supervising(folder, **settings):
-    gc.collect()
-    before = descriptors()
-    log = Log.memory()
-    async with unix_upstream(folder / "up", talk_both), supervise(config_of(folder, **settings), log=log) as run:
-        yield run
-    assert all(slot.process.returncode is not None for slot in run.slots)
-    gc.collect()
-    assert {name for name in descriptors() - before if "board" not in name} == set()
-
-
-async def status(run):
-    return (await get(run.admin_address, "/api/status")).body
-
-
-def address_of(run):
-    return run.listeners[0].address
 
 
 def test_how_many_workers():
@@ -118,15 +90,6 @@ async def test_health_reaches_the_workers_and_a_new_one(tmp_path):
         await wait_for_status(run, 200)
 
 
-async def wait_for_status(run, wanted):
-    """Until ten answers in a row are the same: both workers are asked, as good as certainly."""
-
-    async def look():
-        return [(await get(address_of(run))).status for _ in range(10)] == [wanted] * 10
-
-    await wait_until(look, f"status {wanted}")
-
-
 async def test_a_worker_may_have_a_name_looked_up_again(tmp_path):
     async with supervising(tmp_path) as run:
         (upstream,) = run.context.pools[POOL].upstreams
@@ -164,77 +127,6 @@ async def test_commands_go_to_the_workers(tmp_path):
         )
         assert drained["state"] == "draining"
         await wait_for_status(run, 503)
-
-
-async def reloaded(run, config):
-    return (await run.prepare(config)).commit()
-
-
-async def test_a_reload_comes_into_force_in_all_workers(tmp_path):
-    async with supervising(tmp_path) as run:
-        before = run.listeners[0]
-        async with websocket(before.address) as tunnel:
-            kept = {"listeners": (before.config.address, f"unix:{tmp_path / 'new'}", "127.0.0.1:0")}
-            routes = (RouteConfig(name="all", path="/a", pool=POOL),)
-            config = config_of(tmp_path, **kept, routes=routes)
-            config = attrs.evolve(config, pools={**config.pools, "more": attrs.evolve(config.pools[POOL], name="more")})
-            prepared = await run.prepare(config)
-            assert prepared.commit() + await prepared.lost_elsewhere() == 1
-            assert [listener.config.name for listener in run.listeners] == ["l0", "l1", "l2"]
-            assert run.context.pools["more"].ready
-            await wait_until(lambda: served_on(run, "/a"), "the new path on all listeners")
-            assert (await get(before.address, "/b")).status == 404
-            # The tunnel's route is no more.
-            assert (await tunnel.receive()).close_code == 1012
-            await tunnel.send(CLOSE, close_payload(1012))
-        await reloaded(run, config_of(tmp_path))  # port 0 goes on where it was
-        await wait_until(lambda: not (tmp_path / "new").exists(), "the file's end")
-        assert run.listeners == [before]
-        await wait_for_status(run, 200)
-
-
-async def served_on(run, path):
-    return all([(await get(listener.address, path)).status == 200 for listener in run.listeners for _ in range(5)])
-
-
-async def test_one_refusal_keeps_the_old_configuration_everywhere(tmp_path):
-    async with supervising(tmp_path) as run:
-        old = run.context.config
-        with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ReloadError, match="in use"):
-            await run.prepare(config_of(tmp_path, listeners=("127.0.0.1:0", f"127.0.0.1:{other.getsockname()[1]}")))
-        # What only a worker refuses: its log cannot be opened.
-        broken = LogConfig(file=str(tmp_path / "no" / "log"))
-        with pytest.raises(ReloadError, match=r"log\.file"):
-            await run.prepare(config_of(tmp_path, listeners=("127.0.0.1:0", "127.0.0.1:0"), log=broken))
-        assert run.context.config is old and len(run.listeners) == 1
-        await wait_for_status(run, 200)
-        await reloaded(run, config_of(tmp_path))
-
-
-async def test_a_worker_that_does_not_answer_refuses_a_reload(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "PREPARE_SECONDS", 0.1)
-    async with supervising(tmp_path) as run:
-        os.kill(run.slots[1].process.pid, signal.SIGSTOP)
-        with pytest.raises(ReloadError, match="worker 1 has not answered"):
-            await run.prepare(config_of(tmp_path))
-
-
-async def test_a_worker_that_came_up_with_the_old_configuration_is_started_anew(tmp_path):
-    async with supervising(tmp_path) as run:
-        prepared = await run.prepare(config_of(tmp_path))
-        run.slots[1].prepared = False  # as if it had died meanwhile, and was back
-        prepared.commit()
-        await wait_until(lambda: run.slots[1].restarts == 1 and run.slots[1].serving, "a new worker")
-        assert run.context.metrics.value(m.WORKER_RESTARTS, ("reload",)) == 1
-
-
-async def test_a_drain_wins_over_a_reload(tmp_path):
-    async with supervising(tmp_path) as run:
-        old = run.context.config
-        prepared = await run.prepare(config_of(tmp_path, listeners=("127.0.0.1:0", "127.0.0.1:0")))
-        run.context.lame_duck = True
-        assert prepared.commit() == 0
-        assert run.context.config is old and len(run.listeners) == 1
 
 
 async def test_a_drain_ends_all_workers(tmp_path):

@@ -18,22 +18,23 @@ import attrs
 import trio
 
 from trioproxy import metrics as m
-from trioproxy import reloading, transport
+from trioproxy import reloading
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token
 from trioproxy.config_syntax import canonical
-from trioproxy.control_messages import Abandon, Commit, Drain, News, Prepare, Reopen, Resolve, Start, UpstreamNews
+from trioproxy.control_messages import Drain, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
 from trioproxy.listening import Listener
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
 from trioproxy.prober import run_prober
 from trioproxy.relay.streams import StreamsRelay
+from trioproxy.reloading_workers import PreparedWorkers
 from trioproxy.resolver import run_resolver
 from trioproxy.server import assemble, bind_all, by_address, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 from trioproxy.sharing import Sharing, portions
-from trioproxy.slots import Question, RestartReason, Slot, text_for_workers
+from trioproxy.slots import RestartReason, Slot, text_for_workers
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from trioproxy.upstreams import Pool, Upstream
 
 HAND_OVER_SECONDS: Final = 1.0  # that clients wait in the queue of a worker that is gone before another takes them
-PREPARE_SECONDS: Final = 60.0  # that workers may take to build a new configuration
 DRAIN_MARGIN: Final = 5.0  # seconds a worker may take beyond its drain
 NAME: Final = "supervisor"  # in the place of a worker's number
 
@@ -142,7 +142,6 @@ class Supervisor:
         for slot in self.slots:
             services.start_soon(slot.run)
         pools = list(context.pools.values())
-        self._watch_upstreams(pools)
         self.resolver = await services.start(partial(run_resolver, pools, log=context.log))
         self.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
         services.start_soon(keep_house, context)
@@ -174,7 +173,7 @@ class Supervisor:
             workers=self.workers,
             config=text_for_workers(context.config),
             listeners=tuple(places[id(listener.config)] for listener in self.listeners),
-            upstreams=tuple(self._news()),
+            upstreams=self._news(),
         )
         return start, [self.memory, *self.sharing.of(slot, self.listeners)]
 
@@ -213,13 +212,11 @@ class Supervisor:
         for pool in self.context.pools.values():
             yield from pool.upstreams
 
-    def _news(self) -> Iterator[UpstreamNews]:
-        return (UpstreamNews.of(upstream) for upstream in self._upstreams())
-
-    def _watch_upstreams(self, pools: Sequence[Pool]) -> None:
-        for pool in pools:
-            for upstream in pool.upstreams:
-                upstream.on_change = self._tell_of
+    def _news(self) -> tuple[UpstreamNews, ...]:
+        """How they all are; what changes from here on is told as it happens."""
+        for upstream in self._upstreams():
+            upstream.on_change = self._tell_of
+        return tuple(UpstreamNews.of(upstream) for upstream in self._upstreams())
 
     def _tell_of(self, upstream: Upstream) -> None:
         self._send_all(News([UpstreamNews.of(upstream)]))
@@ -245,14 +242,12 @@ class Supervisor:
 
     async def prepare(self, config: Config) -> PreparedWorkers:
         """As `Proxy.prepare`, here and in all workers: one refusal is everybody's."""
-        own = await reloading.prepare(self, config, sockets={}, max_connections=self.context.max_connections)
-        prepared = PreparedWorkers(self, own)
-        declare_series(self.context.metrics, config)  # before a worker has a use for them
+        context = self.context
+        own = await reloading.prepare(self, config, sockets={}, max_connections=context.max_connections)
+        declare_series(context.metrics, config)  # before a worker has a use for them
+        prepared = PreparedWorkers(context, self.slots, self.sharing, own, self._news)
         try:
-            await self.prepare_workers(config, own.new_listeners)
-        except transport.ListenError as error:
-            prepared.abandon()
-            raise reloading.ReloadError([str(error)]) from error
+            await prepared.build(config)
         except BaseException:
             prepared.abandon()
             raise
@@ -316,85 +311,3 @@ class Supervisor:
     def _send_all(self, message: Message) -> None:
         for slot in self.slots:
             slot.send(message)
-
-    async def prepare_workers(self, config: Config, new: Sequence[Listener]) -> None:
-        """Have every worker build `config`, with sockets for the listeners that are new. Raises ReloadError."""
-        problems: list[str] = []
-        places = {id(each): place for place, each in enumerate(config.listeners)}
-        text, of_new = text_for_workers(config), [places[id(listener.config)] for listener in new]
-
-        async def ask(slot: Slot) -> None:
-            fds = self.sharing.of(slot, new)
-            answer = await slot.ask(lambda number: Prepare(number, text, of_new), fds, PREPARE_SECONDS)
-            slot.prepared = slot.serving and answer is not None and not answer.refusal
-            if answer is not None:
-                problems.extend(problem for problem in answer.refusal if problem not in problems)
-            elif slot.serving:
-                problems.append(f"worker {slot.number} has not answered within {PREPARE_SECONDS:g} s")
-
-        for listener in new:
-            self.sharing.add(listener)
-        async with trio.open_nursery() as asking:
-            for slot in self.slots:
-                if slot.serving:
-                    asking.start_soon(ask, slot)
-        if problems:
-            raise reloading.ReloadError(problems)
-
-    def commit_workers(self, before: Sequence[Listener]) -> list[Question]:
-        """Have all workers put in force what they have built; `before` are the listeners there were.
-
-        They answer how many tunnels lose their way.
-        """
-        self.sharing.take_back()
-        for listener in before:
-            if listener not in self.listeners:
-                self.sharing.close(listener)
-        self._watch_upstreams(list(self.context.pools.values()))
-        news = tuple(self._news())
-        questions = []
-        for slot in self.slots:
-            if slot.prepared:
-                questions.append(slot.question(lambda number: Commit(number, news)))
-            elif slot.started:
-                slot.kill(RestartReason.RELOAD)
-            slot.prepared = False
-        self.sharing.hand_over()
-        return questions
-
-    def abandon_workers(self, new: Sequence[Listener]) -> None:
-        """Have all workers forget what they have built."""
-        for slot in self.slots:
-            slot.send(Abandon())
-            slot.prepared = False
-        for listener in new:
-            self.sharing.close(listener)
-
-
-@attrs.define(eq=False)
-class PreparedWorkers:
-    """A configuration that all processes have built; `commit` or `abandon` ends it."""
-
-    _supervisor: Supervisor
-    _own: reloading.Prepared
-    _committed: list[Question] = attrs.field(factory=list, init=False)
-
-    def commit(self) -> int:
-        """As `reloading.Prepared.commit`; tunnels are the workers', and counted by `lost_elsewhere`."""
-        if self._supervisor.context.lame_duck:
-            self.abandon()
-            return 0
-        before = list(self._supervisor.listeners)
-        lost = self._own.commit()
-        self._committed = self._supervisor.commit_workers(before)
-        return lost
-
-    async def lost_elsewhere(self) -> int:
-        """As `reloading.Prepared.lost_elsewhere`: behind `commit`, what the workers say."""
-        answers = [await question.wait() for question in self._committed]
-        return sum(answer.result for answer in answers if answer is not None)
-
-    def abandon(self) -> None:
-        """As `reloading.Prepared.abandon`, everywhere."""
-        self._supervisor.abandon_workers(self._own.new_listeners)
-        self._own.abandon()
