@@ -104,7 +104,7 @@ class Line:
         await self._sock.connect(path)
 
     def peer(self) -> tuple[int, int]:
-        """Process id and user id at the other end when it connected (SO_PEERCRED, unix(7))."""
+        """Process id and user id at the other end when it connected, or listened first (SO_PEERCRED, unix(7))."""
         credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         pid, uid, _ = struct.unpack("3i", credentials)
         return pid, uid
@@ -146,7 +146,8 @@ class Predecessor:
                 (self.door,) = sockets
                 break
             self.sockets.setdefault(str(message["address"]), []).extend(sockets)
-        log.info("taking_over", pid=pid, version=hello.get("version"), addresses=sorted(self.sockets))
+        # Not `pid`: the kernel names who opened the door, which may have been one before it.
+        log.info("taking_over", pid=hello.get("pid"), version=hello.get("version"), addresses=sorted(self.sockets))
 
     async def relieve(self, taken: Collection[str], log: Log) -> None:
         """We accept: it may go. Closes what we have no use for, so that it alone takes what waits there."""

@@ -180,9 +180,10 @@ async def test_two_new_processes_at_once_stand_in_line(programs, tmp_path, host)
         old = await serving(programs, config)
         first, second = [await launch_proxy(programs, config) for _ in range(2)]
         assert await old.program.wait() == 0
-        await first.logged("took_over")
-        await second.logged("took_over")
-        ended, last = (first, second) if first.log_contains("handed_over") else (second, first)
+        before = {new: (await new.logged("taking_over"))["pid"] for new in (first, second)}
+        ended, last = (first, second) if before[second] == first.program.pid else (second, first)
+        assert [before[ended], before[last]] == [old.program.pid, ended.program.pid]
+        await last.logged("took_over")
         assert await ended.program.wait() == 0
         assert (await get(f"{host}:8080")).status == 200
         assert last.program.running
