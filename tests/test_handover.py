@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.serving import no_descriptors_left
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.handover import ANSWER_SECONDS, HELLO_SECONDS, PROTOCOL, RELEASE_SECONDS, GoneError, Line, open_handover
@@ -237,6 +238,23 @@ async def test_what_is_no_message_is_told(path, message):
 
 async def test_a_message_out_of_turn_is_told(path):
     assert "says 'end' where hello is due" in await ask_of(path, b'{"kind": "end"}')
+
+
+async def test_sockets_that_do_not_come_along_are_told(path):
+    assert "too few open files" in await ask_of(path, json.dumps(HELLO).encode(), b'{"kind": "end"}')
+
+
+async def test_out_of_descriptors_the_next_one_waits(path, listeners, autojump_clock):
+    async with running(path, {"a:1": [listeners[0]]}) as (_, log, _):
+        new = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with new, no_descriptors_left() as restore:
+            await new.connect(path)
+            while not log.events:
+                await trio.sleep(0.1)
+            restore()
+            await packet(new, kind="hello", protocol=PROTOCOL, version="9.9")
+            assert json.loads(await new.recv(1000))["kind"] == "hello"
+    assert log.events[0]["reason"] == "Too many open files"
 
 
 async def test_something_else_at_the_path_is_an_error(path):

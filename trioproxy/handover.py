@@ -142,10 +142,12 @@ class Predecessor:
             raise HandoverError(f"trioproxy {hello.get('version')} hands over in another way: stop it first")
         while True:
             message, sockets = await self.line.receive("sockets", "end")
+            if not sockets:  # the kernel drops what there are no descriptors for
+                raise HandoverError("its sockets did not come along: too few open files are allowed here")
             if message["kind"] == "end":
-                (self.door,) = sockets
+                self.door = sockets[0]
                 break
-            self.sockets.setdefault(str(message["address"]), []).extend(sockets)
+            self.sockets.setdefault(str(message.get("address")), []).extend(sockets)
         # Not `pid`: the kernel names who opened the door, which may have been one before it.
         log.info("taking_over", pid=hello.get("pid"), version=hello.get("version"), addresses=sorted(self.sockets))
 
