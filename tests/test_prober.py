@@ -379,3 +379,38 @@ async def test_cancelling_the_prober_ends_a_probe_under_way(autojump_clock, tmp_
         await wait_all_tasks_blocked()
         assert len(peer.times) == 2
         assert ended[1] == cancelled
+
+
+# Upstreams that come and go
+
+
+async def test_an_upstream_is_watched_from_when_it_is_told_of_until_it_is_forgotten(autojump_clock, tmp_path):
+    async with unix_peer(tmp_path, echo_pongs) as peer, trio.open_nursery() as nursery:
+        metrics = Metrics()
+        prober = await nursery.start(
+            lambda task_status: run_prober([], metrics=metrics, log=Log.null(), task_status=task_status)
+        )
+        (upstream,) = Pool(PoolConfig(name="backend", upstreams=(UpstreamConfig(address=peer.address),))).upstreams
+        watch = prober.watch(upstream, HealthConfig(probe="tcp", interval=10))
+        await watch.probed.wait()
+        assert upstream.health.state is UP
+        prober.watch(upstream, HealthConfig(probe="tcp", interval=1000))  # in place of the first
+        await trio.sleep(500)
+        assert metrics.total(m.PROBES) == 2
+        prober.forget(upstream)
+        prober.forget(upstream)
+        await trio.sleep(5000)
+        assert metrics.total(m.PROBES) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_down_upstream_that_is_not_probed_any_more_is_taken_for_up(autojump_clock):
+    async with trio.open_nursery() as nursery:
+        prober = await nursery.start(
+            lambda task_status: run_prober([], metrics=Metrics(), log=Log.null(), task_status=task_status)
+        )
+        (upstream,) = Pool(PoolConfig(name="backend", upstreams=(UpstreamConfig(address="unix:/x"),))).upstreams
+        upstream.observe(ok=False)
+        await prober.watch(upstream, HealthConfig(probe="none")).probed.wait()
+        assert upstream.health.state is UP
+        nursery.cancel_scope.cancel()

@@ -161,3 +161,16 @@ async def test_a_name_no_system_can_encode_is_trouble_and_no_crash(names, nurser
     names.known["a" * 70 + ".example"] = UnicodeError("label too long")
     await nursery.start(lambda task_status: run_resolver([made], log=log, task_status=task_status))
     assert events(log) == ["resolve_failed"]
+
+
+async def test_a_name_is_looked_up_from_when_it_is_told_of_until_it_is_forgotten(names, nursery, autojump_clock):
+    names.known["a"] = ["10.0.0.1"]
+    resolver = await nursery.start(lambda task_status: run_resolver([], log=Log.null(), task_status=task_status))
+    upstream, literal = only(pool("a:80")), only(pool("10.0.0.1:80"))
+    await resolver.watch([upstream, literal])
+    assert upstream.addresses == ((V4, ("10.0.0.1", 80)),)
+    await trio.sleep(INTERVAL * 1.5)
+    resolver.forget(upstream)
+    resolver.forget(literal)
+    await trio.sleep(INTERVAL * 5)
+    assert names.times("a") == [0, INTERVAL]

@@ -13,7 +13,7 @@ from trio.testing import memory_stream_pair
 
 from trioproxy.balancing import BALANCERS
 from trioproxy.board import Board, Layout, Tally
-from trioproxy.config import PoolConfig, UpstreamConfig
+from trioproxy.config import HealthConfig, PoolConfig, UpstreamConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState, UpstreamState
 from trioproxy.upstreams import Pool, Upstream
@@ -248,3 +248,48 @@ async def test_who_waits_for_the_last_lease_of_a_draining_upstream_is_woken_by_i
     await draining.no_leases()  # at once
     draining.resume()
     assert draining.eligible and draining.cut_in() == math.inf
+
+
+# A reload
+
+
+def changed(made, **settings):
+    config = attrs.evolve(made.config, **settings)
+    made.change(config, made.upstreams[: len(config.upstreams)])
+    return made
+
+
+def test_other_settings_are_those_of_the_living_upstreams():
+    made = Pool(PoolConfig(name="backend", upstreams=(UpstreamConfig(address="a:1"),)))
+    (upstream,) = made.upstreams
+    new = UpstreamConfig(address="A:1", weight=7, max_connections=3, backup=True)
+    changed(made, upstreams=(new,), health=HealthConfig(rise=5, fall=6))
+    assert made.upstreams == [upstream] and not upstream.gone
+    assert (upstream.weight, upstream.backup, upstream.config.max_connections) == (7, True, 3)
+    assert (upstream.health.rise, upstream.health.fall) == (5, 6)
+    assert upstream.address == "a:1"  # the name its series have
+
+
+def test_who_is_configured_no_more_is_gone_and_gets_no_lease():
+    made = Pool(PoolConfig(name="backend", upstreams=(UpstreamConfig(address="a:1"), UpstreamConfig(address="b:1"))))
+    staying, leaving = made.upstreams
+    for upstream in made.upstreams:
+        upstream.observe(ok=True)
+    held = [made.lease(), made.lease()]
+    changed(made, upstreams=(UpstreamConfig(address="a:1"),))
+    assert leaving.gone and not staying.gone
+    assert [made.lease().upstream for _ in range(3)] == [staying] * 3
+    for lease in held:
+        lease.release()
+    assert leaving.active == 0
+
+
+def test_a_policy_that_stays_goes_on_where_it_was_and_another_begins():
+    made = Pool(PoolConfig(name="backend", upstreams=tuple(UpstreamConfig(address=f"{name}:1") for name in "ab")))
+    for upstream in made.upstreams:
+        upstream.observe(ok=True)
+    first, second = made.upstreams
+    assert made.lease().upstream is first
+    assert changed(made, attempts=1).lease().upstream is second
+    made.lease()
+    assert changed(made, balance="least-connections").lease().upstream is second  # it has one lease, the other two

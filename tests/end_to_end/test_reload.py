@@ -60,7 +60,7 @@ class Load:
             await trio.lowlevel.checkpoint()
 
 
-def variant(number, servers, port):
+def variant(number, servers, port, workers):
     """The configurations, each with other settings, a listener, pool, route and upstream that the next one has not."""
     upstreams = [{"address": server.address, "weight": 1 + number % 3} for server in servers[:2]]
     tables = settings(
@@ -73,7 +73,7 @@ def variant(number, servers, port):
         limits={"max_connections": 2000 + number % 3},
         timeouts={"tunnel_idle": 600 + number % 3, "close": 5 + number % 2},
         websocket={"ping_interval": number % 2 * 300},
-        server={"via": f"proxy-{number % 3}", "drain": {"spread": number % 3, "timeout": 20}},
+        server={"workers": workers, "via": f"proxy-{number % 3}", "drain": {"spread": number % 3, "timeout": 20}},
     )
     if number % 4 == 1:
         tables["listeners"].append({"name": "more", "address": f"127.0.0.1:{port}"})
@@ -83,10 +83,13 @@ def variant(number, servers, port):
 
 
 @pytest.mark.slow
-async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs, workers):
     servers = [await run_server(programs, "fast_echo.py", name) for name in ("a", "b", "c")]
     port = free_port()
-    proxy = await run_proxy(programs, {**variant(0, servers, port), "log": {"format": "json", "access": False}})
+    proxy = await run_proxy(
+        programs, {**variant(0, servers, port, workers), "log": {"format": "json", "access": False}}
+    )
     load = Load(next(iter(proxy.addresses.values())))
     async with load_on(load.address) as open_tunnels:
         tunnels = await open_tunnels(range(TUNNELS))
@@ -97,7 +100,7 @@ async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs
                 nursery.start_soon(job)
             started = trio.current_time()
             for number in range(1, RELOADS + 1):
-                await reload(proxy, variant(number, servers, port), number)
+                await reload(proxy, variant(number, servers, port, workers), number)
                 if number % 4 == 1:
                     async with websocket(f"127.0.0.1:{port}", "/more") as more:
                         assert await more.echo(b"more") == b"more"
@@ -126,7 +129,7 @@ async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs
     await proxy.wait_until(lambda seen: seen.total("tunnels_active") == 0, "tunnels gone")
     idle = await wait_until(lambda: quiet(proxy), "descriptors given back")
     for number in range(4):
-        await reload(proxy, variant(number + RELOADS + 1, servers, port), number + RELOADS + 1)
+        await reload(proxy, variant(number + RELOADS + 1, servers, port, workers), number + RELOADS + 1)
     await wait_until(lambda: proxy.program.descriptors == idle, f"{idle} descriptors again")
     await proxy.stop()
 
