@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import runpy
 from pathlib import Path
 
 import attrs
 import pytest
 
 from trioproxy import config as module
+from trioproxy import config_reload
 from trioproxy.config import LATER, Config, ListenerConfig, ServerConfig
 from trioproxy.config_reload import _WHEN, Reload, _tables, heeded, reload_page, statements
 
@@ -67,6 +69,11 @@ def test_keys_are_spelt_as_in_the_file():
     )
     assert "pools.NAME.upstreams[].weight" in keys
     assert heeded(ListenerConfig, "address") is keys["listeners[].address"] is Reload.WAY
+
+
+def test_the_page_is_printed(capsys):
+    runpy.run_path(config_reload.__file__, run_name="__main__")
+    assert capsys.readouterr().out == reload_page()
 
 
 def test_the_page_is_current():

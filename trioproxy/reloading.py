@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trioproxy.admin import Token
-    from trioproxy.config import Config, DrainConfig, ListenerConfig, PoolConfig
+    from trioproxy.config import Config, DrainConfig, ListenerConfig, PoolConfig, RouteConfig
     from trioproxy.context import Context
     from trioproxy.prober import Prober
     from trioproxy.resolver import Resolver
@@ -238,8 +238,12 @@ class Prepared:
     def _commit_tunnels(self) -> list[Upgraded]:
         """Those that have lost their way; the others may be idle for longer, where that has changed, and no less."""
         lost: list[Upgraded] = []
+        found: dict[tuple[int, int, str, int], RouteConfig | None] = {}  # for most tunnels it is the same as for others
         for opened in self._proxy.context.tunnels.values():
-            if (route := route_in_force(self._proxy.context, opened)) is None:
+            key = (id(opened.entrance), id(opened.route), opened.record.host, id(opened.connection.upstream))
+            if key not in found:
+                found[key] = route_in_force(self._proxy.context, opened)
+            if (route := found[key]) is None:
                 lost.append(opened)
             else:
                 opened.tunnel.idle_timeout = max(opened.tunnel.idle_timeout, route.timeouts.tunnel_idle)
