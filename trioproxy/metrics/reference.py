@@ -21,6 +21,8 @@ these there are `process_*` and `python_info` of prometheus-client.
 - Figures of tunnels (bytes, frames, messages) are live while the tunnel is open, and exact when it has ended.
 - Series that are known beforehand exist at 0 from the start, so that `rate()` and `increase()` see their first event.
 - An answer is kept for half a second: who scrapes more often sees the same figures again.
+- With several workers an answer is the sum of all; `process_*` are the supervisor's. What a worker counted stays when
+  it dies, but for its last second; what it held goes.
 - There is room for about 130,000 numbers. Should they ever not suffice, `trioproxy_series_dropped_total` says how many
   series are missing.
 - A histogram's name ends in its unit. A value that equals a bound is within that bucket.

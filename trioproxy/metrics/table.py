@@ -274,7 +274,8 @@ EVENT_LOOP_LAG: Final = Metric.histogram(
 WORKER_RESTARTS: Final = Metric.counter(
     "trioproxy_worker_restarts_total",
     "Worker processes started anew: `killed` by a signal, `exited` by itself, `stalled` (its loop stood still, so it "
-    "was killed), `start` (it was not ready in time).",
+    "was killed), `start` (it was not ready in time), `reload` (it came up with the old configuration while another "
+    "was put in force).",
     ("reason",),
 )
 WORKER_CPU: Final = Metric.counter(
