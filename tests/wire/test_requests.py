@@ -130,6 +130,7 @@ def test_an_absolute_target_overrides_host(start, target, host):
         (b"/#x", 400),
         (b"ftp://b.test/", 421),
         (b"ws://b.test/", 421),
+        (b"z39.50r://b.test/", 421),  # a scheme has more than letters (RFC 3986 §3.1)
     ],
 )
 def test_other_targets_are_refused(target, status):
