@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def state(pid):
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return "gone"
+
+
+async def kill(process):
+    """Until it can accept nobody any more."""
+    os.kill(process["pid"], signal.SIGKILL)
+    await wait_until(lambda: state(process["pid"]) in {"gone", "Z"}, "its end")
 
 
 async def serving_again(proxy, before, seconds=GUARD):
@@ -156,7 +163,7 @@ async def test_a_killed_worker_takes_only_its_own_tunnels_along(programs):
                 nursery.start_soon(talk, tunnel)
             nursery.start_soon(scrape)
             await wait_until(lambda: scrapes, "a scrape")
-            os.kill(victim["pid"], signal.SIGKILL)
+            await kill(victim)
             nursery.start_soon(connect)
             again, took = await serving_again(proxy, victim)
             await proxy.wait_until(lambda seen: seen.total("worker_restarts_total", reason="killed") == 1)
@@ -490,3 +497,24 @@ async def is_cut(tunnel):
     except (AssertionError, ConnectionError, trio.BrokenResourceError):
         return True
     return False
+
+
+async def test_sockets_that_are_no_ports_of_ours_are_shared_by_all_workers(programs):
+    server = await run_server(programs, "fast_echo.py")
+    path = programs.folder / "public"
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        tables = settings([server.address], server={"workers": 2}, listener={"address": "fd:web"})
+        tables["listeners"].append({"name": "local", "address": f"unix:{path}"})
+        proxy = await run_proxy(programs, tables, sockets={"web": passed.fileno()})
+    victim = (await processes(proxy))[0]
+    for turn in range(2):
+        for address in proxy.addresses["public"], proxy.addresses["local"]:
+            for _ in range(6):
+                end = await open_websocket(address)
+                async with end.http.stream:
+                    assert await end.echo(b"hello") == b"hello"
+        if not turn:
+            await kill(victim)  # the other one takes all
+    await serving_again(proxy, victim)
+    await proxy.stop()
+    assert not await trio.Path(path).exists()
