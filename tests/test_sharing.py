@@ -114,6 +114,17 @@ def test_places_may_change_while_nobody_stands_in(shared):
     assert other.told[-1][0] == Adopt(0, [1])
 
 
+def test_a_worker_that_says_it_is_ready_when_a_drain_has_closed_all_gets_nothing(shared):
+    gone, other, back = shared.slots
+    gone.serving = False
+    shared.orphaned(gone)
+    shared.close_all()
+    other.told.clear()
+    shared.began(back)  # it was killed, but its word was on the way
+    shared.ended(other)  # nobody has anything to stand in with either
+    assert not any(slot.told for slot in (gone, other, back))
+
+
 def test_where_all_sockets_are_shared_there_is_nothing_to_hand_over(shared):
     for index in (2, 0):
         shared.close(shared.listeners.pop(index))

@@ -215,8 +215,12 @@ async def test_stopping_takes_the_last_worker_for_the_last():
 
 
 async def test_stopping_ends_a_worker_that_was_not_told_anything_yet():
+    class Closed(Owner):
+        def first_message(self, slot):
+            raise KeyError("its sockets are closed")  # as in a drain that began while the process was started
+
     may_start = trio.Event()
-    slot = Slot(0, Owner(), Log.memory(), may_start, (sys.executable, "-c", WORKER, str(ROOT)))
+    slot = Slot(0, Closed(), Log.memory(), may_start, (sys.executable, "-c", WORKER, str(ROOT)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(slot.run)
         await wait_until(lambda: slot.process is not None, "a process")

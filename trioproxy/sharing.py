@@ -92,8 +92,8 @@ class Sharing:
         self._adopted.clear()
 
     def hand_over(self) -> None:
-        """Give the sockets of every orphan to a worker that accepts, if there is one."""
-        places = [place for place, each in enumerate(self.listeners) if len(set(self._sockets[each])) > 1]
+        """Give the sockets of every orphan to a worker that accepts, if there is one; closed ones are nobody's."""
+        places = [place for place, each in enumerate(self.listeners) if len(set(self._sockets.get(each, ()))) > 1]
         for slot in sorted(self._orphans - self._adopted.keys(), key=lambda each: each.number):
             serving = [other for other in self.slots if other.serving]
             if not serving or not places:

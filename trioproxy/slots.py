@@ -227,6 +227,7 @@ class Slot:
         await self.may_start.wait()
         if self.stopping.is_set():
             self.kill(RestartReason.EXITED)
+            return  # a drain has closed what it would be given
         self._outbox = outbox
         self.send(*self.owner.first_message(self))
         await trio.sleep(START_SECONDS)
