@@ -146,6 +146,11 @@ def test_lines_that_are_no_fields_are_refused(line):
     assert status_of(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n") == 400
 
 
+def test_a_long_line_of_blanks_is_refused_without_trying_it_in_every_way():
+    # In time that grows with the square of its length this would take minutes.
+    assert by_us(b"A:" + b" " * 500_000 + b"\0") is None
+
+
 def test_every_line_must_have_become_a_field():
     assert status_of(b"GET / HTTP/1.1\r\n\r\n\r\n") == 400
 

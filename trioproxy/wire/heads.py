@@ -32,8 +32,8 @@ BAD_OCTET = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]|\r[^\n]|[^\r]\n")
 BAD_FIRST_WORD = re.compile(rb"[!-~]*[\x80-\xff]")
 """A method or version has ASCII alone (RFC 9112 §3, §4); further behind such an octet may stand."""
 
-FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)")
-"""No space before the colon, no folded line, no control but HTAB."""
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t ]*+([\t\x20-\x7e\x80-\xff]*+)")
+"""No space before the colon, no folded line, no control but HTAB. Nothing is tried twice: a line may be all blanks."""
 
 CONTENT_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 """Odd forms (leading zeros, `5, 5`) are legal or repairable, and read differently by others: refused. Below 2**63."""
