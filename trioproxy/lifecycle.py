@@ -64,6 +64,7 @@ class _Run:
     failure: ListenError | WorkersError | None = None  # a value, as a nursery would wrap it
     _proxy: Proxy | Supervisor | None = None  # once it is accepting
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _told_to_stop: bool = attrs.field(default=False, init=False)  # by a signal
     _reload_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
@@ -119,7 +120,8 @@ class _Run:
                 if isinstance(self._proxy, Supervisor):
                     self._proxy.reopen_log()
                 self._reload_wanted.set()
-            elif not self._stopping.is_set():
+            elif not self._told_to_stop:
+                self._told_to_stop = True
                 self._stop()
             else:
                 self.status = 1
@@ -128,6 +130,8 @@ class _Run:
                 self._scope.cancel()
 
     def _stop(self) -> None:
+        if self._stopping.is_set():  # behind a handover the first signal asks for what is being done
+            return
         self._stopping.set()
         config = self.config if self._proxy is None else self._proxy.context.config
         self.manager.stopping("stopping", most_seconds(config.server.drain))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from support.frames import websocket
+from support.frames import CLOSE, close_payload, websocket
 from support.http_client import get
 from support.load import each, load_on
 from support.peers import run_server
@@ -105,6 +106,25 @@ async def test_a_row_of_processes_under_load_refuses_nobody(programs, tmp_path, 
     assert set(outcomes) <= {200, 404} and outcomes[200] > 100  # 404: the admin has no page at /
     await old.stop()
     assert not (tmp_path / "local").exists() and not (tmp_path / "door").exists()
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]], ids=["one", "two"])
+async def test_only_the_second_signal_behind_a_handover_cuts(programs, tmp_path, host, signals):
+    """Who starts the new one and then stops the old one by hand asks for what it is doing already."""
+    async with scripted_upstream(talk_both) as upstream:
+        config = tables(upstream.address, host, tmp_path)
+        old = await serving(programs, config)
+        async with websocket(old.address) as tunnel:
+            new = await serving(programs, config)
+            assert (await tunnel.receive()).close_code == 1001
+            for number in signals:
+                old.program.signal(number)
+            if len(signals) == 1:
+                await tunnel.send(CLOSE, close_payload(1001))
+                assert await tunnel.http.at_end()
+            assert await old.program.wait() == len(signals) - 1
+        assert old.log_contains("handed_over") and old.log_contains("cut") is (len(signals) > 1)
+        await new.stop()
 
 
 async def test_a_new_process_that_cannot_start_leaves_the_old_one_as_it_was(programs, tmp_path, host):
