@@ -6,6 +6,7 @@ import os
 
 import pytest
 import trio
+import trio.testing
 from support.serving import descriptors
 
 from trioproxy import control_channel
@@ -63,6 +64,7 @@ async def test_a_long_message_arrives_in_pieces(ends):
     message = Answer(1, ["x" * 1000] * 3000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.send, message)
+        await trio.testing.wait_all_tasks_blocked()  # it waits in the middle
         nursery.start_soon(ours.send, Ready())
         assert await theirs.receive() == (message, [])
         assert await theirs.receive() == (Ready(), [])
