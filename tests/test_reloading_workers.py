@@ -8,6 +8,7 @@ import socket
 
 import attrs
 import pytest
+import trio
 from support.frames import CLOSE, close_payload, websocket
 from support.http_client import get
 from support.serving import POOL
@@ -15,7 +16,7 @@ from support.supervising import config_of, supervising, wait_for_status
 from support.waiting import wait_until
 
 from trioproxy import metrics as m
-from trioproxy import reloading_workers
+from trioproxy import reloading_workers, slots
 from trioproxy.config import LogConfig, RouteConfig
 from trioproxy.reloading import ReloadError
 
@@ -71,6 +72,22 @@ async def test_a_worker_that_does_not_answer_refuses_a_reload(tmp_path, monkeypa
         os.kill(run.slots[1].process.pid, signal.SIGSTOP)
         with pytest.raises(ReloadError, match="worker 1 has not answered"):
             await run.prepare(config_of(tmp_path))
+
+
+async def test_a_worker_that_comes_up_while_others_prepare_is_asked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(slots, "MISSED_BEATS", 1000)
+    async with supervising(tmp_path) as run:
+        slow, killed = run.slots
+        os.kill(slow.process.pid, signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reloaded, run, config_of(tmp_path, routes=(RouteConfig(name="all", path="/a", pool=POOL),)))
+            await wait_until(lambda: killed.prepared, "the first answer")
+            os.kill(killed.process.pid, signal.SIGKILL)
+            await wait_until(lambda: killed.restarts and killed.serving, "another one")
+            os.kill(slow.process.pid, signal.SIGCONT)
+        await wait_until(lambda: served_on(run, "/a"), "the new path everywhere")
+        assert (slow.restarts, killed.restarts) == (0, 1)
+        assert run.context.metrics.value(m.WORKER_RESTARTS, ("reload",)) == 0
 
 
 async def test_a_worker_that_came_up_with_the_old_configuration_is_started_anew(tmp_path):

@@ -52,9 +52,10 @@ class PreparedWorkers:
                 self._sharing.add(listener)
         except ListenError as error:
             raise ReloadError([str(error)]) from error
-        async with trio.open_nursery() as asking:
-            for slot in self._slots:
-                if slot.serving:
+        # Again for those that came up meanwhile, with the old one: they have clients by now.
+        while not problems and (left := [slot for slot in self._slots if slot.serving and not slot.prepared]):
+            async with trio.open_nursery() as asking:
+                for slot in left:
                     asking.start_soon(self._ask, slot, config, new, problems)
         if problems:
             raise ReloadError(problems)
