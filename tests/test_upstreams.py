@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 from trio import socket
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trioproxy.balancing import BALANCERS
 from trioproxy.board import Board, Layout, Tally
@@ -248,6 +248,30 @@ async def test_who_waits_for_the_last_lease_of_a_draining_upstream_is_woken_by_i
     await draining.no_leases()  # at once
     draining.resume()
     assert draining.eligible and draining.cut_in() == math.inf
+
+
+async def test_a_drain_waits_for_its_own_leases_and_not_for_those_of_the_next_one_at_that_address(autojump_clock):
+    """Taken out and put back by reloads, it is another upstream, counted in the same cell."""
+    config = PoolConfig(name="backend", upstreams=(UpstreamConfig(address="a:1"),))
+    both = Tally.alone()
+    made = Pool(config, leases=lambda _: both)
+    old = made.upstreams[0]
+    old.learn(UpstreamState.UP)
+    first = made.lease()
+    new = made.new_upstream(config, config.upstreams[0])
+    new.learn(UpstreamState.UP)
+    made.change(config, [new])
+    second = made.lease()
+    old.drain(60)
+    with trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(old.no_leases)
+            await wait_all_tasks_blocked()
+            first.release()
+            first.release()
+    assert (old.active, new.active, old.held, new.held) == (1, 1, 0, 1)
+    second.release()
+    assert new.active == new.held == 0
 
 
 # A reload

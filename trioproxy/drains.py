@@ -93,7 +93,7 @@ class UpstreamDrains:
 
     def _cut(self, upstream: Upstream) -> int:
         """End what it still has, tunnels with a reset to both sides; how many that were."""
-        left = upstream.leases.own
+        left = upstream.held
         for one in self.tunnels(upstream):
             one.tunnel.cut()
         for connection in list(upstream.connections):

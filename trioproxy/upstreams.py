@@ -46,15 +46,16 @@ def _nothing(_upstream: Upstream) -> None:
 class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
-    `leases` belongs to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining` and
-    `cut_at` to `drains`, `connections` (leased, no tunnels) to `dialing`, `handshakes` (those of upgrades that wait for
-    its answer) to `upgrade`, `config` and `gone` to a reload.
+    `leases` and `held` belong to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining`
+    and `cut_at` to `drains`, `connections` (leased, no tunnels) to `dialing`, `handshakes` (those of upgrades that wait
+    for its answer) to `upgrade`, `config` and `gone` to a reload.
     """
 
     pool: str
     config: UpstreamConfig
     health: HealthState
     leases: Tally = attrs.field(factory=Tally.alone)  # over all processes
+    held: int = attrs.field(default=0, init=False)  # of them by this process, and on no other at the same address
     draining: bool = attrs.field(default=False, init=False)
     cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
@@ -154,13 +155,14 @@ class Upstream:
 
     async def no_leases(self) -> None:
         """Wait until this process holds none, while it is draining."""
-        while self.leases.own:
+        while self.held:
             await self._released.park()
 
     def lease_ended(self) -> None:
         """Count a lease off, and wake who waits for the last one."""
         self.leases.release()
-        if self.draining and not self.leases.own:
+        self.held -= 1
+        if self.draining and not self.held:
             self._released.unpark_all()
 
     def want_resolve(self) -> None:
@@ -192,7 +194,10 @@ class Lease:
     @classmethod
     def claim(cls, upstream: Upstream) -> Lease | None:
         """None where that would be more than the upstream's `max_connections`, over all processes."""
-        return cls(upstream) if upstream.leases.claim(upstream.config.max_connections) else None
+        if not upstream.leases.claim(upstream.config.max_connections):
+            return None
+        upstream.held += 1
+        return cls(upstream)
 
     def release(self) -> None:
         """Give the claim back; a second time does nothing."""
