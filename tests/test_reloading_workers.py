@@ -80,7 +80,9 @@ async def test_a_worker_that_comes_up_while_others_prepare_is_asked_too(tmp_path
         slow, killed = run.slots
         os.kill(slow.process.pid, signal.SIGSTOP)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reloaded, run, config_of(tmp_path, routes=(RouteConfig(name="all", path="/a", pool=POOL),)))
+            nursery.start_soon(
+                reloaded, run, config_of(tmp_path, routes=(RouteConfig(name="all", path="/a", pool=POOL),))
+            )
             await wait_until(lambda: killed.prepared, "the first answer")
             os.kill(killed.process.pid, signal.SIGKILL)
             await wait_until(lambda: killed.restarts and killed.serving, "another one")
