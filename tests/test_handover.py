@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -231,7 +232,7 @@ async def test_a_refusal_is_told(path):
     assert (await ask_of(path, refused)).endswith(": not now")
 
 
-@pytest.mark.parametrize("message", [b"no json", b"[]", b"{}", b'"hello"'])
+@pytest.mark.parametrize("message", [b"no json", b"[]", b"{}", b'"hello"', b"[" * 100_000])
 async def test_what_is_no_message_is_told(path, message):
     assert "what is no message" in await ask_of(path, message)
 
@@ -302,6 +303,24 @@ async def test_a_new_one_that_says_nothing_holds_nobody_up(path, autojump_clock)
         async with open_handover(path, Log.memory()) as new:
             assert new.predecessor is not None
     assert reason(log) == "it does not say who it is"
+
+
+@pytest.mark.parametrize("taken", [7, None, "a:1"])
+async def test_a_new_one_that_makes_no_sense_ends_nothing(path, taken):
+    async with running(path, {}) as (_, log, _):
+        new = await knock(path)
+        file = os.memfd_create("no socket")
+        await new.sendmsg(
+            [json.dumps(HELLO).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))]
+        )
+        os.close(file)
+        await packet(new, kind="ready", taken=taken)
+        while await new.recv(1000):
+            pass
+        new.close()
+        async with open_handover(path, Log.memory()) as next_one:
+            assert next_one.predecessor is not None
+    assert reason(log) == "the other process sends what is no message"
 
 
 async def relieved_of(path, end):

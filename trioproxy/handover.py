@@ -47,6 +47,7 @@ RELEASE_SECONDS: Final = 10.0  # that the old one may take to let go; it is not 
 _SOCKETS_AT_ONCE: Final = 200  # the kernel takes 253 a packet (SCM_MAX_FD, unix(7))
 _PACKET_BYTES: Final = 128 * 1024
 _FD_BYTES: Final = array.array("i").itemsize
+_NO_MESSAGE: Final = "the other process sends what is no message"
 
 
 class HandoverError(Exception):
@@ -87,8 +88,8 @@ class Line:
             try:
                 message = json.loads(packet)
                 kind = message["kind"]
-            except (ValueError, TypeError, KeyError) as error:
-                raise HandoverError("the other process sends what is no message") from error
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise HandoverError(_NO_MESSAGE) from error
             if kind == "refused":
                 raise HandoverError(str(message.get("reason")))
             if kind not in kinds:
@@ -119,7 +120,13 @@ def _sockets(ancillary: Sequence[tuple[int, int, bytes]]) -> list[socket.socket]
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
-    return [socket.socket(fileno=fd) for fd in fds]
+    found: list[socket.socket] = []
+    for fd in fds:
+        try:
+            found.append(socket.socket(fileno=fd))
+        except OSError:  # it is none
+            os.close(fd)
+    return found
 
 
 @attrs.define(eq=False)
@@ -254,7 +261,9 @@ class Handover:
         await line.send("end", [door])
         # Its start takes as long as its first look at the upstreams; its end, whatever the cause, ends the wait.
         ready, _ = await line.receive("ready")
-        return Successor(line, frozenset(map(str, ready.get("taken", ()))), pid)
+        if not isinstance(taken := ready.get("taken"), list):
+            raise HandoverError(_NO_MESSAGE)
+        return Successor(line, frozenset(map(str, taken)), pid)
 
 
 @asynccontextmanager
