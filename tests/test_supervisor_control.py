@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 import pytest
+import trio
 from support.serving import POOL, make_config, make_context
 
 from trioproxy.admin.control import Unknown
 from trioproxy.control_messages import Answer
 from trioproxy.health import UpstreamState
+from trioproxy.slots import ANSWER_SECONDS, Question
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
 
@@ -22,11 +26,15 @@ class Place:
     number: int
     answers: dict
     asked: list = attrs.field(factory=list)
+    silent: tuple = ()  # what it does not answer
 
-    async def ask(self, make):
+    def question(self, make):
         message = make(7)
         self.asked.append((message.what, message.arguments))
-        return self.answers.get(message.what)
+        asked = Question(self.answers.get(message.what))
+        if message.what not in self.silent:
+            asked.answered.set()
+        return asked
 
     def status(self):
         return {"worker": self.number}
@@ -68,6 +76,26 @@ async def test_an_upstream_is_drained_and_resumed_everywhere_and_here():
     resumed = await control.resume_upstream(POOL, ADDRESS)
     assert (resumed["state"], upstream.draining) == (UpstreamState.UNKNOWN, False)
     assert control.metrics.news == news + 2
+
+
+async def test_of_commands_at_the_same_moment_all_workers_hear_the_same_one_last():
+    answers = {what: Answer(7, {"tunnels": 0}) for what in ("drain_upstream", "resume_upstream")}
+    control, places = control_of(*[answers] * 4)
+    (upstream,) = control._context.pools[POOL].upstreams
+    for _ in range(20):
+        async with trio.open_nursery() as operators:
+            operators.start_soon(partial(control.drain_upstream, POOL, ADDRESS, spread=0, timeout=1))
+            operators.start_soon(control.resume_upstream, POOL, ADDRESS)
+        last = "drain_upstream" if upstream.draining else "resume_upstream"
+        assert {place.asked[-1][0] for place in places} == {last}
+
+
+async def test_workers_that_stand_still_are_waited_for_all_at_once_and_not_long(autojump_clock):
+    page = {"tunnels": Answer(7, {"total": 1, "tunnels": [{"id": "a-1"}]})}
+    control, places = control_of({}, {}, page)
+    places[0].silent = places[1].silent = ("tunnels",)
+    assert (await control.tunnels(after="", limit=2, where={}))["total"] == 1
+    assert trio.current_time() == ANSWER_SECONDS
 
 
 async def test_what_nobody_knows_is_unknown():

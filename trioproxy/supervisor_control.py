@@ -15,6 +15,7 @@ from trioproxy.admin.control import Unknown
 from trioproxy.control import find_upstream
 from trioproxy.control_messages import Ask
 from trioproxy.drains import usable_spread
+from trioproxy.slots import ANSWER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,14 +102,9 @@ class SupervisorControl:
         }
 
     async def _ask(self, what: str, **arguments: Any) -> list[Answer]:
-        """What the workers answer that do; all are asked at once."""
-        answers: list[Answer] = []
-
-        async def ask(slot: Slot) -> None:
-            if (answer := await slot.ask(lambda number: Ask(number, what, arguments))) is not None:
-                answers.append(answer)
-
-        async with trio.open_nursery() as asking:
-            for slot in self._slots:
-                asking.start_soon(ask, slot)
-        return answers
+        """What the workers answer that do in time; all are asked before anything else, so in the order of commands."""
+        questions = [slot.question(lambda number: Ask(number, what, arguments)) for slot in self._slots]
+        with trio.move_on_after(ANSWER_SECONDS):
+            for question in questions:
+                await question.answered.wait()
+        return [question.answer for question in questions if question.answer is not None]
