@@ -122,6 +122,7 @@ async def test_only_the_second_signal_behind_a_handover_cuts(programs, tmp_path,
             if len(signals) == 1:
                 await tunnel.send(CLOSE, close_payload(1001))
                 assert await tunnel.http.at_end()
+                await tunnel.http.stream.aclose()
             assert await old.program.wait() == len(signals) - 1
         assert old.log_contains("handed_over") and old.log_contains("cut") is (len(signals) > 1)
         await new.stop()
