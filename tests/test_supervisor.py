@@ -22,8 +22,9 @@ from support.supervising import SERVER, address_of, config_of, supervising, wait
 from support.waiting import wait_until
 
 from trioproxy import metrics as m
-from trioproxy import supervisor
+from trioproxy import slots, supervisor
 from trioproxy.config import DrainConfig, LogConfig, ServerConfig
+from trioproxy.health import UpstreamState
 from trioproxy.logs import Log
 from trioproxy.shared_board import worker_row
 from trioproxy.slots import Slot
@@ -87,6 +88,20 @@ async def test_health_reaches_the_workers_and_a_new_one(tmp_path):
         await wait_for_status(run, 503)
         for _ in range(2):  # `rise`
             upstream.observe(ok=True)
+        await wait_for_status(run, 200)
+
+
+async def test_many_upstreams_that_change_at_once_are_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(slots, "MOST_UNSENT", 10)
+    async with supervising(tmp_path) as run:
+        (upstream,) = run.context.pools[POOL].upstreams
+        for number in range(50):
+            upstream.learn(UpstreamState.DOWN if number % 2 else UpstreamState.UP)
+            upstream.on_change(upstream)
+        await wait_for_status(run, 503)
+        assert [slot.restarts for slot in run.slots] == [0, 0]
+        upstream.learn(UpstreamState.UP)
+        upstream.on_change(upstream)
         await wait_for_status(run, 200)
 
 

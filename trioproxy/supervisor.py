@@ -120,6 +120,7 @@ class Supervisor:
     sharing: Sharing = attrs.field(init=False)
     _admin: Sequence[socket.socket] = attrs.field(default=(), init=False)
     _released: tuple[int, ...] | None = attrs.field(default=None, init=False)  # places of listeners
+    _untold: set[Upstream] = attrs.field(factory=set, init=False)  # that have changed
     _may_start: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)  # a worker began or ended
 
@@ -219,7 +220,15 @@ class Supervisor:
         return tuple(UpstreamNews.of(upstream) for upstream in self._upstreams())
 
     def _tell_of(self, upstream: Upstream) -> None:
-        self._send_all(News([UpstreamNews.of(upstream)]))
+        if not self._untold:
+            self.services.start_soon(self._tell_news)
+        self._untold.add(upstream)
+
+    async def _tell_news(self) -> None:
+        """In one message what happened at once: thousands, where a network is gone, are not thousands of messages."""
+        told = [UpstreamNews.of(upstream) for upstream in self._untold if not upstream.gone]
+        self._untold.clear()
+        self._send_all(News(told))
 
     # The life of the whole
 
