@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
+import attrs
 import pytest
 import trio
 from support.scripted import socket_pair
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.readiness import POST_BYTES, Readiness
+from trioproxy.sockets import Socket
 from trioproxy.streaming import abort, close_gently, is_quiet, post, receive, send, unwatch, watch
 
 
@@ -197,6 +200,55 @@ async def test_what_the_kernel_cannot_watch_is_waited_for_as_ever(readiness, mon
         readiness.forget(near.fileno())
 
 
+@attrs.define(eq=False)
+class Replacing(trio.abc.Instrument):
+    """Closes a socket between the wake-up of the task that reads it and that task's turn; another gets its number."""
+
+    near: Socket
+    other: Socket
+    steps: int = 0
+    descriptor: int = -1
+
+    def before_task_step(self, task):
+        if task.name != "reader":
+            return
+        self.steps += 1
+        if self.steps == 2:
+            self.descriptor = self.near.fileno()
+            self.near.close()
+            os.dup2(self.other.fileno(), self.descriptor)
+
+
+@pytest.mark.parametrize("come", ["before", "while it waits"])
+@pytest.mark.parametrize("watched", [True, False])
+async def test_who_is_woken_and_then_closed_reads_nothing_of_a_later_connection(readiness, nursery, come, watched):
+    (near, far), (other, others_peer) = socket_pair(), socket_pair()
+    got = []
+
+    async def read():
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            got.append(await receive(near, 100))
+
+    async with near, far, other, others_peer:
+        if watched:
+            watch(near, readiness)
+        others_peer.socket.send(b"not ours")
+        if come == "before":
+            far.socket.send(b"x")
+            await wait_all_tasks_blocked()
+        replacing = Replacing(near, other)
+        trio.lowlevel.add_instrument(replacing)
+        nursery.start_soon(read, name="reader")
+        await wait_all_tasks_blocked()
+        if come != "before":
+            far.socket.send(b"x")
+            await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(replacing)
+        os.close(replacing.descriptor)
+        assert replacing.steps == 2
+        assert not got
+
+
 # Idle
 
 
@@ -315,6 +367,23 @@ async def test_what_the_socket_does_not_take_is_sent_by_who_waits_for_more(pairs
     await far.send_all(b"next")
     await wait_all_tasks_blocked()
     assert got == [b"next"] and not near.watch.sending
+
+
+async def test_what_was_not_taken_before_anyone_waits_again_is_sent(pair, gathering, nursery, autojump_clock):
+    near, far = pair
+    size = fill(near)
+    assert post(near, b"end")
+    near.watch.flush()  # whoever posted has not come to wait yet
+    got = []
+    nursery.start_soon(receive_into, near, got)
+    received = b""
+    with trio.fail_after(1):
+        while len(received) < size + 3:
+            received += await far.receive_some(65536)
+    assert received.endswith(b"\0end")
+    await far.send_all(b"next")
+    await wait_all_tasks_blocked()
+    assert got == [b"next"]
 
 
 async def receive_into(near, got):

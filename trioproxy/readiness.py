@@ -124,7 +124,8 @@ class Watch:
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            self._wake()  # to `drain`
+            self._ready = True  # who reads is to `drain` first: now, or when it comes to that
+            self._wake()
 
     async def drain(self) -> None:
         """Wait until all that was posted is sent; does nothing where nothing is."""
@@ -141,6 +142,7 @@ class Watch:
             self._unsent = b""
         self.interrupt()
         self._readiness.forget(self._descriptor)
+        self._descriptor = -1  # another's soon: whoever was woken, and has not read yet, finds it closed
 
 
 @attrs.define(eq=False)

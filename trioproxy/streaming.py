@@ -55,12 +55,11 @@ async def _receive_some(stream: trio.abc.ReceiveStream, most: int) -> bytes:
 
 
 async def _receive(stream: Socket, most: int) -> bytes:
-    descriptor = stream.open_fileno()
     while True:
         # Trio would try to read first. Here the peer has always just been asked, so nothing is there yet.
-        await trio.lowlevel.wait_readable(descriptor)
+        await trio.lowlevel.wait_readable(stream.open_fileno())
         try:
-            return os.read(descriptor, most)
+            return os.read(stream.open_fileno(), most)  # asked again: closed meanwhile, its number may be another's
         except BlockingIOError:  # somebody else's wake-up
             continue
         except OSError as error:
