@@ -5,20 +5,26 @@ from __future__ import annotations
 import pytest
 import trio
 from support.http_client import parse_head
-from trio.testing import memory_stream_pair
+from support.scripted import socket_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trioproxy.client import Client, Entrance, own_answer
 from trioproxy.config import ListenerConfig
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.readiness import Readiness
 from trioproxy.waits import Wait, Waits
 from trioproxy.wire.http1 import EndOfMessage, RequestHead, RequestParser
 
 
 def client_and_peer() -> tuple[Client, trio.testing.MemorySendStream]:
     ours, theirs = memory_stream_pair()
+    return client_on(ours), theirs
+
+
+def client_on(stream: trio.abc.HalfCloseableStream) -> Client:
     parser = RequestParser(max_head_bytes=1000, max_headers=10)
     entrance = Entrance(ListenerConfig(name="public", address="127.0.0.1:0"))
-    return Client(ours, parser, "192.0.2.7", entrance, False, Wait(ours, Waits())), theirs
+    return Client(stream, parser, "192.0.2.7", entrance, False, Wait(stream, Waits()))
 
 
 async def test_events_come_as_the_octets_do_and_none_at_the_end():
@@ -62,6 +68,22 @@ async def test_a_client_that_takes_nothing_is_given_up_when_patience_ends(autoju
         await client.send(b"x", patience=7)
     assert (caught.value.reason, trio.current_time()) == (Reason.STALLED, 7)
     assert client.cut and not client.reusable
+
+
+@pytest.mark.parametrize("behind", [b"", b"POST"])
+async def test_an_answer_is_put_off_only_where_the_next_request_is_waited_for(behind, nursery):
+    readiness = Readiness()
+    nursery.start_soon(readiness.serve)
+    await wait_all_tasks_blocked()
+    ours, theirs = socket_pair()
+    async with ours, theirs:
+        client = client_on(ours)
+        ours.watch_by(readiness)
+        theirs.socket.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + behind)
+        assert isinstance(await client.next_event(Phase.HEAD), RequestHead)
+        assert isinstance(await client.next_event(Phase.REQUEST), EndOfMessage)
+        readiness.gathering = True
+        assert client.post(b"x") is not bool(behind)
 
 
 async def test_an_answer_says_close_where_no_other_request_may_follow():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -12,8 +13,10 @@ from support.scripted import socket_pair
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.readiness import POST_BYTES, Readiness
-from trioproxy.sockets import Socket
 from trioproxy.streaming import abort, close_gently, is_quiet, post, receive, send, unwatch, watch
+
+if TYPE_CHECKING:
+    from trioproxy.sockets import Socket
 
 
 @pytest.fixture

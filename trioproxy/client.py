@@ -109,8 +109,10 @@ class Client:
             raise broken(error, Source.CLIENT, Phase.RESPONSE) from error
 
     def post(self, data: bytes) -> bool:
-        """Have the end of an answer sent in a moment, where another request may follow; False: `send` it now."""
-        return self.reusable and not self.ended and post(self.stream, data)
+        """Have the end of an answer sent in a moment, where the next request is waited for then; False: `send` it."""
+        # Who waits sends what the socket does not take. Behind a pipelined request it would lie there until the answer.
+        waits_next = self.reusable and not self.ended and not self.parser.buffered
+        return waits_next and post(self.stream, data)
 
     async def answer(self, status: int, *, head_only: bool = False) -> None:
         """Send a short answer of our own; with `Connection: close` unless another request may follow.
