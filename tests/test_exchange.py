@@ -6,7 +6,7 @@ from support.http_client import get_request, parse_head
 from support.scripted import REFUSED, make_context
 from trio.testing import memory_stream_pair
 
-from trioproxy.client import Client
+from trioproxy.client import Client, Entrance
 from trioproxy.exchange import Exchange
 from trioproxy.record import Record
 from trioproxy.waits import Wait
@@ -29,8 +29,8 @@ async def test_the_upstreams_head_is_rewritten_and_framed():
     )
     stream, _ = memory_stream_pair()
     parser = RequestParser(max_head_bytes=1, max_headers=1)
-    listener = context.config.listeners[0]
-    client = Client(stream, parser, "192.0.2.7", listener, False, Wait(stream, context.waits))
+    entrance = Entrance(context.config.listeners[0])
+    client = Client(stream, parser, "192.0.2.7", entrance, False, Wait(stream, context.waits))
     head = parsed(get_request("/app/x?y=1", "Connection: close", "A: b"))
     pool = context.pools["backend"]
     exchange = Exchange(context, client, head, context.config.routes[0], pool, Record())
@@ -49,3 +49,15 @@ async def test_the_upstreams_head_is_rewritten_and_framed():
         (b"X-Env", b"prod"),
         (b"Transfer-Encoding", b"chunked"),
     )
+
+
+async def test_a_client_on_a_unix_socket_has_no_address_to_forward():
+    context = make_context([REFUSED], None)
+    stream, _ = memory_stream_pair()
+    parser = RequestParser(max_head_bytes=1, max_headers=1)
+    entrance = Entrance(context.config.listeners[0])
+    client = Client(stream, parser, "unix", entrance, False, Wait(stream, context.waits))
+    head, pool = parsed(get_request("/", "X-Real-IP: 192.0.2.1")), context.pools["backend"]
+    exchange = Exchange(context, client, head, context.config.routes[0], pool, Record())
+    sent = parse_head(exchange.upstream_head(pool.upstreams[0])[:-4])
+    assert [name for name, _ in sent.fields] == [b"Host", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"Via"]

@@ -38,10 +38,11 @@ class Exchange:
 
     def upstream_head(self, upstream: Upstream, *, framing: Collection[Field] = ()) -> bytes:
         """The head as it goes to `upstream`, with the hop-by-hop fields in `framing` added."""
+        address = self.client.address
         fields = upstream_fields(
             self.head,
             self.route,
-            client=self.client.address,
+            client="" if address == "unix" else address,
             scheme=self.client.scheme,
             trusted=self.client.trusted,
             via=self.context.config.server.via,

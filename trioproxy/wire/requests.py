@@ -68,7 +68,7 @@ def parse_request_line(head: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def parse_request(head: bytes, max_headers: int) -> RequestHead:
-    """The meaning of one complete head, with its blank line, whose octets were checked. Raises ProxyError."""
+    """The meaning of one complete head, with its blank line. Raises ProxyError."""
     method, target, version = parse_request_line(head)
     headers = parse_fields(head, max_headers=max_headers, refuse=refuse_head)
     host = _parse_host(headers, version)
