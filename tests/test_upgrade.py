@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 import trio
 from support.frames import BINARY, CLOSE, TEXT, WebSocket, close_payload, frame, upgrade_answer, upgrade_request
 from support.http_client import get_request, reset
-from support.scripted import REFUSED, answers, proxying
+from support.scripted import REFUSED, answers, proxying, socket_pair
 from support.upstream import reply
+from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
+from trioproxy.client import Entrance
+from trioproxy.connection import handle_connection
 
 MASK = b"\x01\x02\x03\x04"
 
@@ -534,6 +540,27 @@ async def test_a_client_gone_before_its_101_leaves_nothing():
         assert handshakes(proxy) == {"0 accepted": 1}
         assert proxy.codes == {"101": 1}
         assert sum(proxy.endings.values()) == 1
+
+
+async def test_an_upstream_cut_while_the_client_takes_its_101_is_no_bug():
+    async with proxying(accepts()) as proxy:
+        near, far = socket_pair()
+        with suppress(BlockingIOError):
+            while True:  # a client that has not read its last answers yet
+                near.socket.send(bytes(65536))
+        proxy.context.connection_began()
+        entrance, ended = Entrance(proxy.context.config.listeners[0]), proxy.context.connection_ended
+        async with trio.open_nursery() as nursery, far:
+            serve = partial(handle_connection, trusted=False, ended=ended)
+            nursery.start_soon(serve, proxy.context, near, entrance, "192.0.2.7")
+            await far.send_all(upgrade_request("/"))
+            await wait_all_tasks_blocked()
+            assert handshakes(proxy) == {"0 accepted": 1} and not proxy.context.tunnels
+            for connection in list(proxy.upstreams[0].connections):
+                connection.cut()
+            while await far.receive_some():
+                pass
+        assert proxy.endings == {"proxy handshake cut": 1}
 
 
 async def test_cut_while_the_upstream_is_waited_for_an_upgrade_leaves_nothing():

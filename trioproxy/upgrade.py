@@ -139,10 +139,13 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
     """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
     client, record = exchange.client, exchange.record
     fields = client_fields(head, close=False, framing=UPGRADE_FIELDS)
-    client.answering = True
+    client.answering = client.open_ended = True  # of a tunnel that comes to nothing only a reset can tell
     record.status = head.status
     record.subprotocol = head.headers.get(b"Sec-WebSocket-Protocol", b"").decode("latin-1")
     await client.send(response_head(head.status, head.reason, fields), patience=ANSWER_SECONDS)
+    if connection.ended:  # while the client was waited for
+        detail = f"{connection.upstream.address}: the deadline of its drain passed"
+        raise ProxyError(Source.PROXY, Phase.HANDSHAKE, Reason.CUT, 503, detail)
     tunnel = Tunnel(
         client.stream,
         connection.stream,
