@@ -563,6 +563,21 @@ async def test_an_upstream_cut_while_the_client_takes_its_101_is_no_bug():
         assert proxy.endings == {"proxy handshake cut": 1}
 
 
+async def test_an_upstream_cut_while_it_does_not_take_the_upgrade_is_503(autojump_clock):
+    async def deaf(http):
+        await trio.sleep_forever()
+
+    async with proxying(deaf, limits={"max_head_bytes": 2**20}) as proxy:
+        http = proxy.connect()
+        await http.send(upgrade_request("/", "X: " + "x" * 500_000))
+        await wait_all_tasks_blocked()
+        for connection in list(proxy.upstreams[0].connections):
+            connection.cut()
+        assert (await http.answer()).status == 503
+        await proxy.hang_up(http)
+        assert proxy.endings == {"proxy handshake cut": 1}
+
+
 async def test_cut_while_the_upstream_is_waited_for_an_upgrade_leaves_nothing():
     async with proxying(silent) as proxy:
         await proxy.connect().send(upgrade_request())

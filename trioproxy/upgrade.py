@@ -6,7 +6,6 @@ It ends with an open tunnel, or with the upstream's refusal passed on; relaying 
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
-from trioproxy.streaming import send, unwatch
+from trioproxy.streaming import BROKEN, send, unwatch
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
@@ -130,8 +129,11 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
 
 async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answer: Answer) -> ResponseHead:
     # Where sending fails, reading tells what happened: it may have answered before it closed.
-    with contextlib.suppress(trio.BrokenResourceError):
+    try:
         await send(connection.stream, exchange.upstream_head(connection.upstream, framing=UPGRADE_FIELDS), math.inf)
+    except BROKEN as error:
+        if isinstance(error, trio.ClosedResourceError) and not connection.ended:
+            raise  # nobody closed it: its time is over
     return await answer.final_head()
 
 
