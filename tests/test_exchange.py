@@ -1,4 +1,4 @@
-"""One request being served: whether it has a body, and its head as the upstream sees it."""
+"""One request being served: its head as the upstream sees it."""
 
 from __future__ import annotations
 

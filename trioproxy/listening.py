@@ -1,6 +1,6 @@
 """Accepting clients: each accepted socket becomes a counted connection task, or a 503 where there are too many.
 
-Binding and the accept loop itself are `transport`'s; what is done with a connection is told in `connection`.
+Binding is `transport`'s work and the accept loop `accepting`'s; what is done with a connection is told in `connection`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Header fields as they stand on the wire, and what an intermediary takes from and adds to them.
 
-Pure: which bytes make a valid field is judged in `heads`; what a route sets on top is `forward`'s and `upgrade`'s work.
+Pure: which bytes make a valid field is judged in `heads`; what a route sets on top is `rewriting`'s work.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writing heads and chunks.
 
-What stands in them is decided by `forward` and `upgrade`; this only puts bytes together.
+What stands in them is decided elsewhere, in `rewriting` for the most part; this only puts bytes together.
 """
 
 from __future__ import annotations
