@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -91,3 +92,13 @@ def test_columns_line_up():
 @pytest.mark.parametrize(("value", "shown"), [(0.0, "0.00"), (1.234, "1.23"), (45.67, "45.7"), (12345.6, "12,346")])
 def test_numbers_show_the_digits_that_count(value, shown):
     assert number(value) == shown
+
+
+def test_the_readme_shows_the_figures_that_are_kept():
+    root = Path(__file__).parents[2]
+    kept = Results.load(root / "docs/bench/figures.json")
+    shown = (
+        (root / "README.md").read_text().partition("<!-- figures: begin -->")[2].partition("<!-- figures: end -->")[0]
+    )
+    assert shown.strip() == "\n".join(markdown(kept))
+    assert (root / "docs/bench/figures.svg").read_text() == draw(kept)
