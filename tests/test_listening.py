@@ -12,11 +12,12 @@ from support.http_client import HttpConnection, dial, get_request
 from support.serving import make_config, make_context, no_descriptors_left, serving_unix
 
 from trioproxy import metrics as m
-from trioproxy import streaming, transport
+from trioproxy import transport
 from trioproxy.config import ListenerConfig
 from trioproxy.errors import Reason
 from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.logs import Log
+from trioproxy.sockets import NO_LINGER
 
 REJECTED = ("l0", Reason.OVERLOADED)
 
@@ -176,7 +177,7 @@ async def test_a_client_that_is_gone_before_it_is_accepted_harms_nobody():
     async with listener_running() as listener:
         for _ in range(3):
             with socket.create_connection(listener.sock.getsockname()) as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, streaming._LINGER_NONE)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         async with await dial(listener.address) as stream:
             await stream.send_all(get_request())
             assert b" 503 " in await stream.receive_some()

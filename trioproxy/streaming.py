@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 DISCARD_BYTES: Final = 64 * 1024
 DISCARD_SECONDS: Final = 2
 BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)  # what reading and writing raise
-_LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
 
 def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
@@ -168,5 +165,4 @@ async def close_at_once(stream: trio.abc.AsyncResource) -> None:
 def abort(stream: trio.abc.Stream) -> None:
     """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
     if isinstance(stream, Socket):
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+        stream.reset_on_close()

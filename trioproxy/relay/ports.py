@@ -6,14 +6,12 @@ When they are read and written is decided in `pump`; the streams stay the caller
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import outcome
 import trio
 
-from trioproxy.relay.streams import NO_LINGER
 from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
@@ -72,8 +70,7 @@ class Link:
         """Let go of the descriptors, prepared for a reset where one is called for. The last thing done with a link."""
         for port in (self.client, self.upstream):
             if port.sink.reset:
-                with contextlib.suppress(OSError):
-                    port.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                port.stream.reset_on_close()
             with contextlib.suppress(AttributeError):  # given back already
                 del port.link, port.peer  # no cycles: an ended tunnel is freed at once, not when the collector comes by
 

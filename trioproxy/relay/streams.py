@@ -5,10 +5,7 @@ It is written to be read. `relay.pump` is the one written to be fast; what both 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from trioproxy.relay.tunnel import Engine
 
 READ_SIZE: Final = 64 * 1024  # also what a slow reader makes this engine hold, per direction
-NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s: close sends RST and drops what is unsent
 
 
 class StreamsRelay:
@@ -164,7 +160,6 @@ class _Carrier:
 async def _reset(stream: trio.abc.AsyncResource) -> None:
     """Make closing the stream a reset, now or when the caller closes it."""
     if isinstance(stream, Socket):
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        stream.reset_on_close()
     else:
         await trio.aclose_forcefully(stream)
