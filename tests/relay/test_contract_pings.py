@@ -112,6 +112,7 @@ async def test_both_sides_are_pinged_and_neither_sees_the_others_answer(engine, 
         nursery.start_soon(client.read)
         nursery.start_soon(upstream.read)
         await trio.sleep(99)
+        await trio.testing.wait_all_tasks_blocked()  # a ping may be due at this very moment: its Pong too
         for way in (rig.tunnel.to_client, rig.tunnel.to_upstream):
             assert 8 <= way.traffic.injected[PING] == way.traffic.injected[PONG] <= 11
             round_trips = way.traffic.take_round_trips()
