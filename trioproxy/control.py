@@ -84,13 +84,18 @@ class LocalControl:
         return {"id": tunnel, "code": code}
 
     def _answer(self, upstream: Upstream) -> dict[str, Any]:
-        return {
-            "pool": upstream.pool,
-            "upstream": upstream.address,
-            "state": upstream.state,
-            "active": upstream.active,
-            "tunnels": len(self._drains.tunnels(upstream)),
-        }
+        return upstream_answer(upstream, len(self._drains.tunnels(upstream)))
+
+
+def upstream_answer(upstream: Upstream, tunnels: int) -> dict[str, Any]:
+    """What a drain or resume of an upstream with so many tunnels is answered with; see `admin.Control`."""
+    return {
+        "pool": upstream.pool,
+        "upstream": upstream.address,
+        "state": upstream.state,
+        "active": upstream.active,
+        "tunnels": tunnels,
+    }
 
 
 def find_upstream(pools: Mapping[str, Pool], pool: str, address: str) -> Upstream:

@@ -33,7 +33,7 @@ async def close_spread(tunnels: Iterable[Upgraded], spread: float, code: int, re
 
 
 def usable_spread(spread: float, timeout: float) -> float:
-    """No more seconds than that all are told while they can answer, as in a drain of the process."""
+    """No more seconds than that all are told while there is time to answer, also where it is configured longer."""
     return min(spread, timeout / 2)
 
 

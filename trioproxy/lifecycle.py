@@ -116,7 +116,7 @@ class _Run:
         """Act on signals until cancelled."""
         async for number in signals:
             if number == signal.SIGHUP:
-                _reopen(self.log)
+                self.log.reopen()
                 if isinstance(self._proxy, Supervisor):
                     self._proxy.reopen_log()
                 self._reload_wanted.set()
@@ -142,11 +142,3 @@ class _Run:
 def most_seconds(drain: DrainConfig) -> float:
     """How long a stop can take."""
     return drain.lame_duck + drain.timeout + STOP_MARGIN
-
-
-def _reopen(log: Log) -> None:
-    """SIGHUP: the log file anew, after a rotation."""
-    try:
-        log.reopen()
-    except OSError as error:
-        log.warning("log_reopen_failed", reason=error.strerror or str(error))

@@ -8,7 +8,7 @@ Signals are `lifecycle`'s business, one connection is `connection`'s. Drain is s
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.control import LocalControl
 from trioproxy.dialing import IdleConnections
-from trioproxy.drains import UpstreamDrains, close_spread
+from trioproxy.drains import UpstreamDrains, close_spread, usable_spread
 from trioproxy.errors import Phase
 from trioproxy.housekeeping import keep_house
 from trioproxy.listening import MOST_REJECTIONS, Listener
@@ -40,7 +40,7 @@ from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from trioproxy.admin import Control
     from trioproxy.board import Tally
@@ -70,25 +70,30 @@ async def serve(
     which it owns from here on. What the body raises comes out as it is.
     """
     log = log or Log.null()
-    failure: BaseException | None = None
-    with ExitStack() as last:
+    with lone_failure(), ExitStack() as last:
         bound = bind_all(config, inherited or {}, last)
-        try:
-            async with trio.open_nursery() as services:
-                context = assemble(config, log, open_relay(services, partial(report_bug, log)))
-                last.callback(context.close_idle)
-                listeners = [Listener(context, *listener) for listener in bound.listeners]
-                drains = UpstreamDrains(context, services)
-                proxy = Proxy(context, listeners, drains, services, inherited or {})
-                await _start(proxy, bound.admin)
-                yield proxy
-                await proxy.end_connections()
-                services.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            # The nursery wraps even a lone failure; what the body raised, for one, is to come out as it is.
-            if len(group.exceptions) > 1:
-                raise
-            failure = group.exceptions[0]
+        async with trio.open_nursery() as services:
+            context = assemble(config, log, open_relay(services, partial(report_bug, log)))
+            last.callback(context.close_idle)
+            listeners = [Listener(context, *listener) for listener in bound.listeners]
+            drains = UpstreamDrains(context, services)
+            proxy = Proxy(context, listeners, drains, services, inherited or {})
+            await _start(proxy, bound.admin)
+            yield proxy
+            await proxy.end_connections()
+            services.cancel_scope.cancel()
+
+
+@contextmanager
+def lone_failure() -> Iterator[None]:
+    """A nursery wraps even a lone failure; what the body of `serve` raised, for one, is to come out as it is."""
+    failure: BaseException | None = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        failure = group.exceptions[0]
     if failure is not None:
         raise failure
 
@@ -275,8 +280,7 @@ class Proxy:
             wait.end_by(min(wait.deadline, grace))
         with trio.move_on_after(drain.timeout) as deadline:
             async with trio.open_nursery() as closing:
-                # Also where it is configured longer: all are told while there is time to answer.
-                spread = min(drain.spread, drain.timeout / 2)
+                spread = usable_spread(drain.spread, drain.timeout)
                 # One that opens from now on is asked as it opens.
                 closing.start_soon(close_spread, context.tunnels.values(), spread, drain.code)
                 await context.no_connections()

@@ -31,7 +31,7 @@ from trioproxy.prober import run_prober
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.reloading_workers import PreparedWorkers
 from trioproxy.resolver import run_resolver
-from trioproxy.server import assemble, bind_all, by_address, make_pool, start_admin
+from trioproxy.server import assemble, bind_all, by_address, lone_failure, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 from trioproxy.sharing import Sharing, portions
 from trioproxy.slots import RestartReason, Slot, text_for_workers
@@ -69,35 +69,27 @@ async def supervise(
     config: Config, *, log: Log, inherited: Mapping[str, Sequence[socket.socket]] | None = None
 ) -> AsyncIterator[Supervisor]:
     """As `server.serve`, with worker processes: the body begins when all of them accept."""
-    failure: BaseException | None = None
     workers = worker_count(config)
     if not sys.platform.startswith("linux"):
         raise WorkersError(f"server.workers = {workers}: several workers need Linux")
-    with ExitStack() as last:
+    with lone_failure(), ExitStack() as last:
         bound = bind_all(config, inherited or {}, last)
         memory = create_memory(workers)
         last.callback(os.close, memory)
-        try:
-            async with trio.open_nursery() as services:
-                metrics = Metrics(open_board(memory, workers, SUPERVISOR), SUPERVISOR)
-                metrics.private_tally(HEARTBEAT)
-                context = assemble(config, log, StreamsRelay(), metrics)
-                context.name = NAME
-                supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
-                last.callback(supervisor.sharing.close_all)
-                for each, sockets in portions(bound.listeners, workers):
-                    listener = Listener(context, each, sockets[0])
-                    supervisor.listeners.append(listener)
-                    supervisor.sharing.add(listener, sockets if canonical(each.address) in supervisor.inherited else ())
-                await supervisor.start(bound.admin)
-                yield supervisor
-                services.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) > 1:
-                raise
-            failure = group.exceptions[0]
-    if failure is not None:
-        raise failure
+        async with trio.open_nursery() as services:
+            metrics = Metrics(open_board(memory, workers, SUPERVISOR), SUPERVISOR)
+            metrics.private_tally(HEARTBEAT)
+            context = assemble(config, log, StreamsRelay(), metrics)
+            context.name = NAME
+            supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
+            last.callback(supervisor.sharing.close_all)
+            for each, sockets in portions(bound.listeners, workers):
+                listener = Listener(context, each, sockets[0])
+                supervisor.listeners.append(listener)
+                supervisor.sharing.add(listener, sockets if canonical(each.address) in supervisor.inherited else ())
+            await supervisor.start(bound.admin)
+            yield supervisor
+            services.cancel_scope.cancel()
 
 
 @attrs.define(eq=False)

@@ -12,7 +12,7 @@ import trio
 
 from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
-from trioproxy.control import find_upstream
+from trioproxy.control import find_upstream, upstream_answer
 from trioproxy.control_messages import Ask
 from trioproxy.drains import usable_spread
 from trioproxy.slots import ANSWER_SECONDS
@@ -93,13 +93,7 @@ class SupervisorControl:
 
     async def _command(self, upstream: Upstream, what: str, **more: Any) -> dict[str, Any]:
         answers = await self._ask(what, pool=upstream.pool, address=upstream.address, **more)
-        return {
-            "pool": upstream.pool,
-            "upstream": upstream.address,
-            "state": upstream.state,
-            "active": upstream.active,
-            "tunnels": sum(answer.result["tunnels"] for answer in answers if not answer.refusal),
-        }
+        return upstream_answer(upstream, sum(answer.result["tunnels"] for answer in answers if not answer.refusal))
 
     async def _ask(self, what: str, **arguments: Any) -> list[Answer]:
         """What the workers answer that do in time; all are asked before anything else, so in the order of commands."""

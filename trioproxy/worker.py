@@ -161,7 +161,7 @@ class Worker:
                 self.proxy.cut()
                 self._over.cancel()
             case Reopen():
-                self._reopen()
+                self.proxy.context.log.reopen()
             case _:
                 raise ValueError(f"not for a worker: {type(message).__name__}")
 
@@ -256,13 +256,6 @@ class Worker:
     async def _drain_to_the_end(self) -> None:
         await self.proxy.drain()
         self._over.cancel()
-
-    def _reopen(self) -> None:
-        log = self.proxy.context.log
-        try:
-            log.reopen()
-        except OSError as error:
-            log.warning("log_reopen_failed", reason=error.strerror or str(error))
 
 
 def _by_name(config: Config, places: Iterable[int], socks: Iterable[socket.socket]) -> dict[str, list[socket.socket]]:

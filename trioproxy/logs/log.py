@@ -150,8 +150,11 @@ class Log:
         self.error(event, exc_info=True, **fields)
 
     def reopen(self) -> None:
-        """Open `log.file` anew after a rotation; raises OSError and goes on in the old file if that fails."""
-        self._sink.reopen()
+        """Open `log.file` anew after a rotation; goes on in the old file, and says so there, if that fails."""
+        try:
+            self._sink.reopen()
+        except OSError as error:
+            self.warning("log_reopen_failed", reason=error.strerror or str(error))
 
     def prepare(self, config: LogConfig) -> LogChange:
         """Open what `config` asks for; nothing changes before its `commit`. Raises OSError.
