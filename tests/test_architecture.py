@@ -30,6 +30,7 @@ RANKS = (
         "config_reload",
     }  # parts of config_file
     | {"waits", "accepting"}  # with nothing but Trio below it
+    | {"rights"}  # what handover and control_channel have in common
     | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
     | {"streaming"}  # transport's other half: what is connected
@@ -76,7 +77,7 @@ ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
     "socket": {"transport", "sockets", "streaming", "systemd", "handover", "relay.pump", "relay.ports", "relay.streams"}
-    | {"control_channel"},  # sockets as such are what it passes on
+    | {"control_channel", "rights"},  # sockets as such are what it passes on
     "mmap": {"board", "shared_board"},
     "signal": {"lifecycle", "worker"},  # a worker ignores them, as they are the supervisor's
     "trio_websocket": {"probes", "demo"},

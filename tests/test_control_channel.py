@@ -10,8 +10,9 @@ import trio.testing
 from support.serving import descriptors
 
 from trioproxy import control_channel
-from trioproxy.control_channel import FDS_AT_ONCE, Channel, sockets
+from trioproxy.control_channel import Channel, sockets
 from trioproxy.control_messages import Adopt, Answer, Drain, Ready, Release
+from trioproxy.rights import MOST_FDS
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ async def test_messages_arrive_in_order_and_both_ways(ends):
 
 async def test_descriptors_come_with_their_message_however_many(ends):
     ours, theirs = ends
-    fds = [os.memfd_create(str(number)) for number in range(FDS_AT_ONCE + 3)]
+    fds = [os.memfd_create(str(number)) for number in range(MOST_FDS + 3)]
     for number, fd in enumerate(fds):
         os.write(fd, str(number).encode())
     await ours.send(Drain())

@@ -156,9 +156,13 @@ class Board:
 
     def layouts(self) -> Iterator[tuple[Layout, Sequence[Row]]]:
         """Every layout there is, brought up to date, with the rows that may hold something in its columns."""
-        for layout, rows in self._layouts:
+        self.catch_up()
+        yield from self._layouts
+
+    def catch_up(self) -> None:
+        """Know the series that others have begun."""
+        for layout, _ in self._layouts:
             layout.catch_up()
-            yield layout, rows
 
     def sum(self, column: int) -> int:
         """A column over all rows."""

@@ -5,7 +5,6 @@ What they say is `control_messages`'. The end of the line tells either side that
 
 from __future__ import annotations
 
-import array
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trioproxy import rights
 from trioproxy.control_messages import decode, encode
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from trioproxy.control_messages import Message
 
 MAX_LINE: Final = 64 * 1024 * 1024  # a configuration of 100,000 upstreams has some 10 MB
-FDS_AT_ONCE: Final = 200  # the kernel takes 253 (SCM_MAX_FD)
 _READ_BYTES: Final = 64 * 1024
-_FD_BYTES: Final = array.array("i").itemsize
 
 
 @attrs.define(eq=False)
@@ -50,11 +48,10 @@ class Channel:
         """Raises BrokenResourceError where the other side is gone. `fds` stay the caller's."""
         async with self._sending:
             try:
-                for start in range(0, len(fds), FDS_AT_ONCE):
+                for start in range(0, len(fds), rights.MOST_FDS):
                     # An empty line takes them along, before the message that counts them: the reader may get them
                     # together with what was sent earlier (unix(7)), but never later.
-                    some = array.array("i", fds[start : start + FDS_AT_ONCE])
-                    await self._sock.sendmsg([b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
+                    await self._sock.sendmsg([b"\n"], rights.granted(fds[start : start + rights.MOST_FDS]))
                 line = memoryview(b"%d " % len(fds) + encode(message))
                 while line:
                     line = line[await self._sock.send(line) :]
@@ -85,16 +82,11 @@ class Channel:
                 return None
 
     async def _read(self) -> bool:
-        space = socket.CMSG_SPACE(FDS_AT_ONCE * _FD_BYTES)
         try:
-            data, ancillary, _, _ = await self._sock.recvmsg(_READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = await self._sock.recvmsg(_READ_BYTES, rights.SPACE, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
             return False
-        for level, kind, value in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds = array.array("i")
-                fds.frombytes(value[: len(value) - len(value) % _FD_BYTES])
-                self._fds += fds
+        self._fds += rights.received(ancillary)
         self._buffer += data
         return bool(data)
 

@@ -18,7 +18,6 @@ queue, which is handed over likewise, for its turn.
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import socket
@@ -29,11 +28,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from trioproxy import transport
+from trioproxy import rights, transport
 from trioproxy._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
     from trioproxy.logs import Log
 
@@ -44,9 +43,7 @@ HELLO_SECONDS: Final = 5.0  # that a new process may take to say who it is
 ANSWER_SECONDS: Final = 30.0  # that the old one may take to answer: another new one may be before us
 ACCEPT_PAUSE: Final = 1.0  # seconds
 RELEASE_SECONDS: Final = 10.0  # that the old one may take to let go; it is not waited for any longer
-_SOCKETS_AT_ONCE: Final = 200  # the kernel takes 253 a packet (SCM_MAX_FD, unix(7))
 _PACKET_BYTES: Final = 128 * 1024
-_FD_BYTES: Final = array.array("i").itemsize
 _NO_MESSAGE: Final = "the other process sends what is no message"
 
 
@@ -67,21 +64,18 @@ class Line:
     async def send(self, kind: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> None:
         """One message; `sockets` stay the caller's."""
         packet = json.dumps({"kind": kind, **fields}).encode()
-        fds = array.array("i", [sock.fileno() for sock in sockets])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
         try:
-            await self._sock.sendmsg([packet], rights)
+            await self._sock.sendmsg([packet], rights.granted([sock.fileno() for sock in sockets]))
         except OSError as error:
             raise GoneError(f"the other process is gone: {error.strerror}") from error
 
     async def receive(self, *kinds: str) -> tuple[dict[str, Any], list[socket.socket]]:
         """The next message, which must be of one of these kinds, and its sockets, now the caller's."""
-        space = socket.CMSG_SPACE(_SOCKETS_AT_ONCE * _FD_BYTES)
         try:
-            packet, ancillary, _, _ = await self._sock.recvmsg(_PACKET_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+            packet, ancillary, _, _ = await self._sock.recvmsg(_PACKET_BYTES, rights.SPACE, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise GoneError(f"the other process is gone: {error.strerror}") from error
-        sockets = _sockets(ancillary)
+        sockets = _sockets(rights.received(ancillary))
         try:
             if not packet:
                 raise GoneError("the other process is gone")
@@ -115,11 +109,7 @@ class Line:
         self._sock.close()
 
 
-def _sockets(ancillary: Sequence[tuple[int, int, bytes]]) -> list[socket.socket]:
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
+def _sockets(fds: Iterable[int]) -> list[socket.socket]:
     found: list[socket.socket] = []
     for fd in fds:
         try:
@@ -256,8 +246,8 @@ class Handover:
         self.log.info("handover", pid=pid, version=hello.get("version"))
         await line.send("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid())
         for address, sockets in offer().items():
-            for start in range(0, len(sockets), _SOCKETS_AT_ONCE):
-                await line.send("sockets", sockets[start : start + _SOCKETS_AT_ONCE], address=address)
+            for start in range(0, len(sockets), rights.MOST_FDS):
+                await line.send("sockets", sockets[start : start + rights.MOST_FDS], address=address)
         await line.send("end", [door])
         # Its start takes as long as its first look at the upstreams; its end, whatever the cause, ends the wait.
         ready, _ = await line.receive("ready")

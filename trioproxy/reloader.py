@@ -14,7 +14,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.config_file import ConfigError, load_config
-from trioproxy.reloading import ReloadError
+from trioproxy.reloading import ReloadError, prepare_log
 
 if TYPE_CHECKING:
     from trioproxy.config import Config
@@ -74,10 +74,7 @@ class Reloader:
     async def _reload(self) -> int:
         # In a thread: the file may be large, and the disk it is on slow.
         config: Config = await trio.to_thread.run_sync(load_config, self.path, abandon_on_cancel=True)
-        try:
-            log = self.log.prepare(config.log)
-        except OSError as error:
-            raise ReloadError([f"log.file: cannot be opened: {error.strerror or error}"]) from error
+        log = prepare_log(self.log, config.log)
         try:
             prepared = await self.proxy.prepare(config)
         except BaseException:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trioproxy.admin import Token
-    from trioproxy.config import Config, DrainConfig, ListenerConfig, PoolConfig, RouteConfig
+    from trioproxy.config import Config, DrainConfig, ListenerConfig, LogConfig, PoolConfig, RouteConfig
     from trioproxy.context import Context
+    from trioproxy.logs import Log
+    from trioproxy.logs.log import LogChange
     from trioproxy.prober import Prober
     from trioproxy.resolver import Resolver
     from trioproxy.upgrade import Upgraded
@@ -43,6 +45,14 @@ class ReloadError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def prepare_log(log: Log, config: LogConfig) -> LogChange:
+    """`Log.prepare`; raises ReloadError where the file cannot be opened."""
+    try:
+        return log.prepare(config)
+    except OSError as error:
+        raise ReloadError([f"log.file: cannot be opened: {error.strerror or error}"]) from error
 
 
 class Running(Protocol):

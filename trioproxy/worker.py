@@ -44,7 +44,7 @@ from trioproxy.listening import Listener
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.relay import open_relay
-from trioproxy.reloading import ReloadError
+from trioproxy.reloading import ReloadError, prepare_log
 from trioproxy.server import Proxy, assemble, report_bug
 from trioproxy.shared_board import open_board, worker_row
 
@@ -213,17 +213,13 @@ class Worker:
     async def _prepare(self, message: Prepare, socks: Sequence[socket.socket]) -> None:
         config = parse_config(message.config, SOURCE)
         given = _by_name(config, message.listeners, socks)
-        for _ in self.proxy.context.metrics.board.layouts():
-            pass  # brings it up to date: the supervisor has begun the series of what is new
+        self.proxy.context.metrics.board.catch_up()  # the supervisor has begun the series of what is new
         self._wanted = message.number
         try:
-            self._prepared_log = self.proxy.context.log.prepare(config.log)
+            self._prepared_log = prepare_log(self.proxy.context.log, config.log)
             prepared = await self.proxy.prepare(config, given)
         except ReloadError as error:
             await self.tell(Answer(message.number, refusal=tuple(error.problems)))
-        except OSError as error:
-            problem = f"log.file: cannot be opened: {error.strerror or error}"
-            await self.tell(Answer(message.number, refusal=(problem,)))
         else:
             if self._wanted != message.number:  # the supervisor has waited for long enough
                 prepared.abandon()
