@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trioproxy.config import Config
 from trioproxy.config_checks import check
-from trioproxy.config_converter import StandIn
+from trioproxy.config_converter import StandIn, make_converter
 from trioproxy.config_structure import Problem, inherit, structure
 
 MINIMAL = {
@@ -35,7 +35,7 @@ ANYTHING = st.recursive(
 
 
 def problems(**changes):
-    _, found = structure({**MINIMAL, **changes}, "/")
+    _, found = structure({**MINIMAL, **changes}, Config, make_converter("/"))
     return [(problem.path, problem.message) for problem in found]
 
 
@@ -59,7 +59,7 @@ def test_missing_keys_say_what_belongs_there():
         ),
         (("routes", 0, "pool"), 'expected a pool\'s name: letters, digits, "_", "-", ".", not "none", got nothing'),
     ]
-    assert structure({}, "/")[1] == [
+    assert structure({}, Config, make_converter("/"))[1] == [
         Problem((key,), "expected at least one, got nothing") for key in ("listeners", "routes", "pools")
     ]
 
@@ -81,7 +81,8 @@ def test_wrong_values_are_replaced_so_that_the_rest_can_be_checked():
             "routes": [{"path": 3, "pool": "p"}],
             "pools": {"p": {"upstreams": ["b", "a:1"]}, "q": 3},
         },
-        "/",
+        Config,
+        make_converter("/"),
     )
     assert len(found) == 6
     assert (config.timeouts.head, config.timeouts.close) == (10.0, 7.0)
@@ -92,7 +93,7 @@ def test_wrong_values_are_replaced_so_that_the_rest_can_be_checked():
 
 def test_the_given_settings_are_left_alone():
     raw = {"routes": 3}
-    structure(raw, "/")
+    structure(raw, Config, make_converter("/"))
     assert raw == {"routes": 3}
 
 
@@ -106,7 +107,7 @@ def test_routes_inherit_key_by_key():
             {"path": "/b", "pool": "p", "websocket": {"strict": True}},
         ],
     }
-    config = inherit(structure(raw, "/")[0], raw)
+    config = inherit(structure(raw, Config, make_converter("/"))[0], raw)
     one, other = config.routes
     assert one.timeouts == attrs.evolve(config.timeouts, connect=1.0)
     assert one.websocket == config.websocket and not one.websocket.strict
@@ -123,7 +124,7 @@ def test_a_mistake_of_this_program_is_not_taken_for_one_in_the_file(monkeypatch)
             return self
 
     with pytest.raises(ZeroDivisionError):
-        structure({**MINIMAL, "pools": Broken()}, "/")
+        structure({**MINIMAL, "pools": Broken()}, Config, make_converter("/"))
 
 
 def places(raw, path=()):
@@ -150,6 +151,6 @@ def test_any_change_of_the_example_is_read_to_the_end(changes):
                 container[path[-1]] = value
         except (KeyError, IndexError, TypeError):  # an earlier change took the place away
             continue
-    config, found = structure(raw, "/")
+    config, found = structure(raw, Config, make_converter("/"))
     assert isinstance(config, Config)
     assert all(isinstance(problem, Problem) for problem in check(config, found))

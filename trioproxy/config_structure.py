@@ -8,13 +8,20 @@ from copy import deepcopy
 from typing import Any, TypeVar
 
 import attrs
-from cattrs import AttributeValidationNote, BaseValidationError, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs import (
+    AttributeValidationNote,
+    BaseValidationError,
+    Converter,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
 
 from trioproxy.config import Config, PoolConfig, TimeoutsConfig, WebSocketConfig
-from trioproxy.config_converter import StandIn, make_converter, origin_of, rule_of
+from trioproxy.config_converter import StandIn, origin_of, rule_of
 from trioproxy.config_lines import KeyPath
 from trioproxy.config_rules import Unfit, closest
 
+_Settings = TypeVar("_Settings")
 _Table = TypeVar("_Table", TimeoutsConfig, WebSocketConfig)
 
 
@@ -40,18 +47,17 @@ class _Fault:
     wanted: Any
 
 
-def structure(raw: Mapping[str, Any], folder: str) -> tuple[Config, list[Problem]]:
-    """The configuration and what is wrong with its values; with problems it is fit for further checks only.
+def structure(raw: Mapping[str, Any], wanted: type[_Settings], converter: Converter) -> tuple[_Settings, list[Problem]]:
+    """Settings of the wanted class and what is wrong with their values; with problems fit for further checks only.
 
-    Wrong values were replaced by their defaults, or by a `StandIn` where there is none. Relative paths are resolved
-    against `folder`. Routes have their own timeouts and websocket settings: see `inherit`.
+    Wrong values were replaced by their defaults, or by a `StandIn` where there is none. `converter` is one of
+    `make_converter`. The routes of a `Config` have their own timeouts and websocket settings: see `inherit`.
     """
-    converter = make_converter(folder)
     healed: Any = deepcopy(dict(raw))
     problems: list[Problem] | None = None
     while True:  # ends: each round removes what is wrong or fills in what is missing, one level deeper at most
         try:
-            return converter.structure(healed, Config), problems or []
+            return converter.structure(healed, wanted), problems or []
         except BaseValidationError as error:
             faults = list(_faults(error, (), healed))
             if problems is None:
