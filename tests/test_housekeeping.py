@@ -15,10 +15,10 @@ from support.http_client import get
 from support.serving import POOL, descriptors, make_config, make_context, serving_unix
 from trio.testing import wait_all_tasks_blocked
 
-from trioproxy import housekeeping
 from trioproxy import metrics as m
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house, tune_collector
 from trioproxy.logs import Log
+from trioproxy.metrics import process
 
 
 async def test_the_lag_of_the_loop_is_taken_once_a_second(autojump_clock, nursery):
@@ -47,7 +47,7 @@ async def test_what_the_process_uses_is_measured(autojump_clock, nursery, monkey
     assert abs(value(m.WORKER_DESCRIPTORS, ("3",)) - open_now) <= 2
     # Before Linux 6.2 the number has to be counted, which is done seldom.
     unknown = SimpleNamespace(stat=lambda _path: SimpleNamespace(st_size=0), listdir=os.listdir)
-    monkeypatch.setattr(housekeeping, "os", unknown)
+    monkeypatch.setattr(process, "os", unknown)
     with ExitStack() as files:
         for _ in range(3):
             files.callback(os.close, os.open(os.devnull, os.O_RDONLY))

@@ -115,16 +115,22 @@ class Row:
 
 @attrs.frozen(eq=False)
 class Block:
-    """All series of one layout at one moment: their cells, each summed over the rows, from column `first` on."""
+    """All series of one layout at one moment, and a copy of the rows' cells from column `first` on."""
 
     series: Sequence[Series]
     first: int
-    cells: Sequence[int]
+    rows: Sequence[Sequence[int]]
 
     def of(self, series: Series) -> tuple[int, ...]:
-        """The cells of one of its series."""
-        start = series.column - self.first
-        return tuple(self.cells[start : start + series.width])
+        """The cells of one of its series, each summed over the rows."""
+        return self.cells(series.column - self.first, series.width)
+
+    def cells(self, start: int, width: int) -> tuple[int, ...]:
+        """So many cells, each summed over the rows; `start` counts from `first`. None where it was not in use yet."""
+        rows = self.rows
+        if len(rows) == 1:
+            return tuple(rows[0][start : start + width])
+        return tuple(map(sum, zip(*[row[start : start + width] for row in rows], strict=True)))
 
 
 @attrs.frozen(eq=False)
@@ -178,7 +184,7 @@ class Board:
         return total
 
     def snapshot(self) -> list[Block]:
-        """All cells in use, each summed over the rows. About 50 µs per 10,000 columns and row."""
+        """All cells in use, copied. About 50 µs per 10,000 columns and row."""
         return [_block(layout, rows) for layout, rows in self.layouts()]
 
 
@@ -188,9 +194,8 @@ def stride(columns: int) -> int:
 
 
 def _block(layout: Layout, rows: Sequence[Row]) -> Block:
-    columns = [row.cells[layout.first : layout.used].tolist() for row in rows]
-    cells = columns[0] if len(columns) == 1 else [sum(cells) for cells in zip(*columns, strict=True)]
-    return Block(layout.series.copy(), layout.first, cells)
+    copies = [row.cells[layout.first : layout.used].tolist() for row in rows]
+    return Block(layout.series.copy(), layout.first, copies)
 
 
 @attrs.frozen(eq=False)

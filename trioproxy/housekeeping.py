@@ -6,7 +6,6 @@ That the counter in its cell goes on is how the supervisor knows that a worker i
 from __future__ import annotations
 
 import gc
-import os
 import resource
 import time
 from pathlib import Path
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from trioproxy.context import Context
 
 TICK: Final = 1.0  # seconds
-_DESCRIPTORS: Final = "/proc/self/fd"
-_TICKS_TO_LIST: Final = 10
 HEARTBEAT: Final = "heartbeat"  # the series of the board that counts the ticks of this process; no metric
 
 
@@ -50,8 +47,6 @@ class _Publisher:
     context: Context
     _dropped: int = attrs.field(default=0, init=False)
     _cpu: int = attrs.field(default=0, init=False)  # microseconds
-    _ticks: int = attrs.field(default=0, init=False)
-    _listed: int = attrs.field(default=0, init=False)
 
     def counts(self) -> None:
         metrics = self.context.metrics
@@ -66,15 +61,7 @@ class _Publisher:
         self._cpu = cpu
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         metrics.set(m.WORKER_MEMORY, labels, pages * resource.getpagesize())
-        metrics.set(m.WORKER_DESCRIPTORS, labels, self._descriptors())
-
-    def _descriptors(self) -> int:
-        # Linux 6.2 and later know the number; to list them all takes milliseconds where there are thousands.
-        known = os.stat(_DESCRIPTORS).st_size  # noqa: PTH116 - once a second
-        if not known and self._ticks % _TICKS_TO_LIST == 0:
-            self._listed = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
-        self._ticks += 1
-        return known or self._listed
+        metrics.set(m.WORKER_DESCRIPTORS, labels, metrics.process.descriptors())
 
 
 def tune_collector() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import prometheus_client
 import pytest
 import trio
@@ -19,7 +17,8 @@ from trioproxy.metrics import (
     Kind,
     Metrics,
 )
-from trioproxy.metrics.exposition import OPENMETRICS, TEXT, accepts_openmetrics
+from trioproxy.metrics.exposition import SLICE, accepts_openmetrics
+from trioproxy.metrics.rendering import Format
 
 ASK_OPENMETRICS = "application/openmetrics-text; version=1.0.0; q=0.8, text/plain; version=0.0.4; q=0.5, */*; q=0.1"
 PARSERS = {"": parse_text, ASK_OPENMETRICS: parse_openmetrics}
@@ -116,7 +115,7 @@ async def test_nothing_is_registered_globally(metrics):
 async def test_openmetrics_is_for_those_who_ask(metrics, accept, wanted):
     assert accepts_openmetrics(accept) is wanted
     body, content_type = await metrics.exposition(accept)
-    assert content_type == (OPENMETRICS if wanted else TEXT)
+    assert content_type == (Format.OPENMETRICS if wanted else Format.TEXT)
     assert body.endswith(b"# EOF\n") is wanted
 
 
@@ -147,24 +146,39 @@ async def test_scrapes_at_once_share_one_reading(metrics, mock_clock):
     assert readings == [1]
 
 
-class Spy:
-    """A collector as prometheus-client's own are, asked while the answer is written."""
+async def test_everybody_has_a_turn_while_an_answer_is_written(metrics, mock_clock):
+    for number in range(4 * SLICE):
+        metrics.declare(CONNECTIONS, (f"listener {number}",))
+    turns = []
 
-    thread = None
+    async def others():
+        while True:
+            turns.append(1)
+            await trio.lowlevel.checkpoint()
 
-    def collect(self):
-        self.thread = threading.current_thread()
-        return ()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        before = len(turns)
+        await metrics.exposition("")
+        assert len(turns) - before >= 4
+        nursery.cancel_scope.cancel()
 
 
-async def test_reading_happens_on_the_loop_and_writing_beside_it(metrics):
-    read = []
-    spy = Spy()
-    metrics.add_refresher(lambda: read.append(threading.current_thread()))
-    metrics._exposition._process = (spy,)
-    await metrics.exposition("")
-    assert read == [threading.current_thread()]
-    assert spy.thread not in (None, threading.current_thread())
+async def test_what_is_counted_while_an_answer_is_written_is_not_in_it(metrics, mock_clock):
+    for number in range(2 * SLICE):
+        metrics.declare(CONNECTIONS, (f"listener {number}",))
+
+    async def count():
+        await trio.lowlevel.checkpoint()
+        metrics.inc(CONNECTIONS, (f"listener {2 * SLICE - 1}",), 5)
+        metrics.inc(CONNECTIONS, ("new",), 5)
+        metrics.samples()  # whoever else reads meanwhile
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        body, _ = await metrics.exposition("")
+    assert body.count(b"\ntrioproxy_connections_total{") == 2 * SLICE
+    assert f'listener="listener {2 * SLICE - 1}"}} 0\n'.encode() in body
 
 
 def test_kinds_are_prometheus_names():

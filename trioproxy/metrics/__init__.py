@@ -1,12 +1,13 @@
 """What the proxy counts and how Prometheus gets it.
 
 `table` says what there is, `registry` counts it on a board, `meter` carries a tunnel's own counts there, `exposition`
-answers a scrape, `reference` writes the reference page.
+answers a scrape with a `reading` of a moment by `rendering` it, `reference` writes the reference page.
 """
 
 from trioproxy.counts import close_code_label, status_label
 from trioproxy.metrics.meter import TunnelMeter, declare_tunnel_series
-from trioproxy.metrics.registry import Labels, Metrics, Source
+from trioproxy.metrics.reading import Labels
+from trioproxy.metrics.registry import Metrics, Source
 from trioproxy.metrics.table import (
     ALL_METRICS,
     BUILD_INFO,

@@ -1,8 +1,8 @@
-"""Answers a scrape: the samples of a moment, written as Prometheus text or as OpenMetrics.
+"""Answers a scrape: which format, what serves others who ask within half a second, and never long at a time.
 
-The one place that knows prometheus-client: its families and encoders, and its collectors for `process_*` and
-`python_info`. What a scrape costs is mostly the writing, so that happens in a thread and serves all who ask within
-half a second.
+The moment is read in one go; then it is written in slices on the loop, between which everybody else has their turn. A
+thread would hold the loop for longer: whoever wants the interpreter back from one that computes waits 5 ms for it.
+What stands in an answer is `rendering`'s; `process_*` and `python_info` are written by prometheus-client.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
-from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client import PlatformCollector
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
 
-from trioproxy.metrics.table import ALL_METRICS, Kind, Metric
+from trioproxy.metrics.rendering import Format, head_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from prometheus_client.registry import Collector
 
-    from trioproxy.metrics.registry import Metrics, Reading, Sample
+    from trioproxy.metrics.reading import Reading
+    from trioproxy.metrics.registry import Metrics
 
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 KEPT_SECONDS: Final = 0.5  # an answer's age; well below any scrape interval, so no scrape sees the same answer twice
+SLICE: Final = 500  # lines at a time: about half a millisecond
+_END: Final = b"# EOF\n"
 
 
 @attrs.frozen
@@ -42,70 +40,38 @@ class Exposition:
     """The answers to scrapes of `metrics`; for one Trio run."""
 
     metrics: Metrics
-    _kept: dict[str, _Answer] = attrs.field(factory=dict, init=False)
+    _kept: dict[Format, _Answer] = attrs.field(factory=dict, init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    _process: tuple[Collector, ...] = attrs.field(
-        factory=lambda: (ProcessCollector(registry=None), PlatformCollector(registry=None)), init=False
-    )
+    _others: tuple[Collector, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._others = (self.metrics.process, PlatformCollector(registry=None))
 
     async def answer(self, accept: str) -> tuple[bytes, str]:
         """Body and content type for a scrape with this Accept header: at most half a second old, older than no news."""
-        content_type = OPENMETRICS if accepts_openmetrics(accept) else TEXT
+        kind = Format.OPENMETRICS if accepts_openmetrics(accept) else Format.TEXT
         async with self._lock:  # scrapes that come at once share one answer
-            kept = self._kept.get(content_type)
+            kept = self._kept.get(kind)
             now, news = trio.current_time(), self.metrics.news
             if kept is None or now - kept.taken >= KEPT_SECONDS or kept.news != news:
-                body = await trio.to_thread.run_sync(self._encode, self.metrics.read(), content_type)
-                kept = self._kept[content_type] = _Answer(body, now, news)
-        return kept.body, content_type
+                kept = self._kept[kind] = _Answer(await self._write(self.metrics.read(), kind), now, news)
+        return kept.body, kind.value
 
-    def _encode(self, reading: Reading, content_type: str) -> bytes:
-        collector = _Collector(reading.samples(), self._process)
-        encode = openmetrics.generate_latest if content_type == OPENMETRICS else generate_latest
-        return encode(collector)
+    async def _write(self, reading: Reading, kind: Format) -> bytes:
+        parts, lines = [], 0
+        for metric, entries in reading.entries:
+            parts.append(head_of(metric, kind))
+            for entry in entries:
+                parts.append(text_of(entry, reading))
+                lines += metric.width
+                if lines >= SLICE:
+                    lines = 0
+                    await trio.lowlevel.checkpoint()
+        encode = openmetrics.generate_latest if kind is Format.OPENMETRICS else generate_latest
+        rest = [encode(other).removesuffix(_END) for other in self._others]
+        return b"".join(["".join(parts).encode(), *rest, _END if kind is Format.OPENMETRICS else b""])
 
 
 def accepts_openmetrics(accept: str) -> bool:
     """Whether an Accept header names OpenMetrics at all; scrapers that can read it ask for it first."""
     return any(part.partition(";")[0].strip().lower() == "application/openmetrics-text" for part in accept.split(","))
-
-
-@attrs.frozen(eq=False)
-class _Collector(Collector):
-    """What prometheus-client's encoders read: the families of one moment."""
-
-    samples: Sequence[Sample]
-    others: Sequence[Collector]
-
-    def collect(self) -> Iterable[Family]:
-        by_metric: dict[Metric, list[Sample]] = {metric: [] for metric in ALL_METRICS}
-        for sample in self.samples:
-            by_metric[sample.metric].append(sample)
-        for metric, samples in by_metric.items():
-            yield _family(metric, samples)
-        for other in self.others:
-            yield from other.collect()
-
-
-def _family(metric: Metric, samples: Iterable[Sample]) -> Family:
-    if metric.kind is Kind.HISTOGRAM:
-        return _histogram(metric, samples)
-    make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-    family = make(metric.name, metric.help, labels=metric.labels)
-    for sample in samples:
-        value = sample.cells[0] / metric.scale if sample.value is None else sample.value
-        family.add_metric(sample.labels, value)
-    return family
-
-
-def _histogram(metric: Metric, samples: Iterable[Sample]) -> Family:
-    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    bounds = [*(str(float(bound)) for bound in metric.buckets.bounds), "+Inf"]
-    for sample in samples:
-        *counts, total = sample.cells
-        running, buckets = 0, []
-        for bound, count in zip(bounds, counts, strict=True):
-            running += count
-            buckets.append((bound, running))
-        family.add_metric(sample.labels, buckets, total / metric.scale)
-    return family

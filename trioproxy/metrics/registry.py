@@ -6,52 +6,16 @@ What can be counted is `table`'s; nothing here knows how Prometheus wants it wri
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import add
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-import attrs
-
-from trioproxy.board import Block, Board, Layout, Tally
+from trioproxy.board import Board, Layout, Tally
 from trioproxy.metrics.exposition import Exposition
+from trioproxy.metrics.process import Process
+from trioproxy.metrics.reading import Catalogue, Labels, Reading, Sample
 from trioproxy.metrics.table import ALL_METRICS, SERIES_DROPPED, Kind, Metric
 
-Labels: TypeAlias = tuple[str, ...]
 Source: TypeAlias = Callable[[], Iterable[tuple[Metric, Labels, float]]]
-
-
-@attrs.frozen
-class Sample:
-    """One series at one moment: its cells, or the value a source gave (already in the metric's unit)."""
-
-    metric: Metric
-    labels: Labels
-    cells: tuple[int, ...]
-    value: float | None = None
-
-
-@attrs.frozen(eq=False)
-class Reading:
-    """Everything as it stood at one moment, copied; what is slow about it can be done in a thread."""
-
-    blocks: Sequence[Block]
-    computed: Mapping[tuple[Metric, Labels], float]
-    metrics: Mapping[str, Metric]
-
-    def samples(self) -> list[Sample]:
-        """One sample a series, over all blocks that have it; what a source computed stands for the cells of its own.
-
-        Columns that are no metric's are left out.
-        """
-        cells: dict[tuple[Metric, Labels], tuple[int, ...]] = {}
-        for block in self.blocks:
-            for series in block.series:
-                metric = self.metrics.get(series.name)
-                if metric is not None:
-                    key, own = (metric, series.labels), block.of(series)
-                    cells[key] = tuple(map(add, cells[key], own)) if key in cells else own
-        found = [Sample(metric, labels, (), value) for (metric, labels), value in self.computed.items()]
-        return found + [Sample(*key, each) for key, each in cells.items() if key not in self.computed]
 
 
 class Metrics:
@@ -69,6 +33,8 @@ class Metrics:
         self._sources: list[Source] = []
         self.news = 0  # how often something changed that no scrape may miss: an answer older than that is not kept
         self._refreshers: list[Callable[[], None]] = []
+        self._catalogue = Catalogue()
+        self.process = Process()
         self._exposition = Exposition(self)
 
     def declare(self, metric: Metric, labels: Labels = ()) -> int:
@@ -190,8 +156,8 @@ class Metrics:
         """Everything as it stands now. This is the part of a scrape that holds the loop."""
         for refresh in self._refreshers:
             refresh()
-        computed = {(metric, labels): value for source in self._sources for metric, labels, value in source()}
-        return Reading(self.board.snapshot(), computed, self._metrics)
+        computed = (each for source in self._sources for each in source())
+        return self._catalogue.read(self.board.snapshot(), computed)
 
     def samples(self) -> list[Sample]:
         """What a scrape would find now."""
