@@ -1,0 +1,6 @@
+"""`grafana` is no part of the installed package: these tests find it beside the tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
