@@ -150,3 +150,16 @@ async def test_clients_that_never_stop_coming_do_not_keep_a_listener_from_closin
         accepting.scope.cancel()
         await accepting.run(sock)
         assert len(accepting.socks) == 4 * ACCEPT_BATCH
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (errno.EMFILE, "descriptors"),
+        (errno.ENFILE, "descriptors"),
+        (errno.ENOBUFS, "memory"),
+        (errno.ECONNABORTED, "other"),
+    ],
+)
+def test_what_was_short_is_told_apart(number, what):
+    assert accepting_module.shortage(OSError(number, "")) == what

@@ -117,7 +117,7 @@ async def test_a_full_upstream_is_not_picked():
         connection = await attempts(proxy).connect()
         with pytest.raises(ProxyError) as caught:
             await attempts(proxy).connect()
-        assert (caught.value.reason, caught.value.status) == (Reason.NO_UPSTREAM, 503)
+        assert (caught.value.reason, caught.value.status) == (Reason.FULL, 503)
         connection.close()
         (await attempts(proxy).connect()).close()
 

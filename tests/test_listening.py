@@ -137,6 +137,7 @@ async def test_accept_errors_are_logged_once_a_second_and_pass(tmp_path, autojum
         errors = [event for event in listener.context.log.events if event["event"] == "accept_failed"]
         assert [(event["level"], event["listener"]) for event in errors] == [("error", "l0")] * 3
         assert errors[0]["reason"] == "Too many open files"
+        assert listener.context.metrics.value(m.ACCEPT_FAILURES, ("l0", "descriptors")) == 30
         async with transport.as_stream(client) as stream:
             await stream.send_all(get_request())
             assert b" 503 " in await stream.receive_some()

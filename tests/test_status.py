@@ -157,4 +157,8 @@ async def test_gauges_are_part_of_a_scrape(tmp_path, autojump_clock):
     async with serving_unix(tmp_path) as proxy:
         samples = {(sample.metric, sample.labels): sample.value for sample in proxy.context.metrics.samples()}
         assert samples[m.DRAINING, ()] == 0
+        assert samples[m.CONNECTIONS_LIMIT, ()] == 100
+        proxy.context.max_connections = 50  # as where there are few descriptors
+        (limit,) = (each.value for each in proxy.context.metrics.samples() if each.metric is m.CONNECTIONS_LIMIT)
+        assert limit == 50
         assert any(metric is m.UPSTREAM_UP and value == 1 for (metric, _), value in samples.items())

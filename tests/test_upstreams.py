@@ -219,6 +219,23 @@ def test_no_eligible_upstream_is_503(made):
     )
 
 
+@pytest.mark.parametrize("other", ["down", "draining", "tried"])
+def test_a_full_upstream_is_another_reason_than_none(other):
+    made = pool(UpstreamConfig(address="a:1", max_connections=1), UpstreamConfig(address="b:1"))
+    full, second = made.upstreams
+    if other == "down":
+        second.health.state = UpstreamState.DOWN
+    second.draining = other == "draining"
+    exclude = [second] if other == "tried" else []
+    with made.lease(exclude), pytest.raises(ProxyError) as raised:
+        made.lease(exclude)
+    assert (raised.value.reason, raised.value.status) == (Reason.FULL, 503)
+    full.draining = True
+    with pytest.raises(ProxyError) as raised:
+        made.lease(exclude)
+    assert raised.value.reason is Reason.NO_UPSTREAM
+
+
 def test_a_pool_is_ready_while_one_upstream_is_up():
     made = pool("a:1", "b:1", up=False)
     assert made.name == "backend"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 # The kernel cuts a larger backlog down to net.core.somaxconn, so asking for much means asking for all of it.
 BACKLOG: Final = 65535
 # accept(2) failures that say "later": out of descriptors or memory. Pausing lets connections end and free some.
-SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+SHORTAGES: Final = MappingProxyType(
+    {errno.EMFILE: "descriptors", errno.ENFILE: "descriptors", errno.ENOMEM: "memory", errno.ENOBUFS: "memory"}
+)
 # accept(2) failures that concern the one connection that was about to be accepted (accept(2), "Error handling").
 _OF_ONE: Final = frozenset(
     {
@@ -38,6 +41,11 @@ _OF_ONE: Final = frozenset(
 )
 ACCEPT_PAUSE: Final = 0.1  # seconds between attempts while descriptors are short
 ACCEPT_BATCH: Final = 64  # connections taken per wake-up, so that a burst cannot starve the open ones
+
+
+def shortage(error: OSError) -> str:
+    """What was short when accepting failed: `descriptors`, `memory`, or `other` for nothing of the kind."""
+    return SHORTAGES.get(error.errno or 0, "other")
 
 
 def give_up(sock: socket.socket) -> None:

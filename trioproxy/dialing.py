@@ -138,7 +138,7 @@ class Attempts:
     async def connect(self) -> UpstreamConnection:
         """A fresh connection to the next upstream, moving on where one cannot be reached and `retry_on` allows it.
 
-        Raises ProxyError: the last upstream's failure, or NO_UPSTREAM where none is eligible.
+        Raises ProxyError: the last upstream's failure, or NO_UPSTREAM or FULL where none is eligible.
         """
         return await self._open(idle=None, repeatable=False)
 

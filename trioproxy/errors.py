@@ -55,10 +55,11 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
     NO_ROUTE = "no_route"  # no route leads anywhere for this host and path
     FORBIDDEN = "forbidden"  # Origin not among `allowed_origins`
-    NO_UPSTREAM = "no_upstream"  # none eligible, or none left to try
+    NO_UPSTREAM = "no_upstream"  # none is up, or none left to try
+    FULL = "full"  # some are up, but hold as many leases as their `max_connections` allows
     REFUSED = "refused"  # connect refused; the upstream answered an upgrade with no 101
     UNREACHABLE = "unreachable"  # no route to host, network down, name without address
-    OVERLOADED = "overloaded"  # above `limits.max_connections`, or out of descriptors
+    OVERLOADED = "overloaded"  # above `limits.max_connections`, or what descriptors there are allow
     DRAINING = "draining"  # the proxy is shutting down, or the upstream taken out, politely
     OPERATOR = "operator"  # an operator had this tunnel closed
     REMOVED = "removed"  # a reload took away the listener, route or upstream of a tunnel, or led it elsewhere

@@ -144,6 +144,7 @@ class Listener:
         return any(address in network for network in self._trusted)
 
     def _accept_failed(self, error: OSError) -> None:
+        self.context.metrics.inc(m.ACCEPT_FAILURES, (self.config.name, accepting.shortage(error)))
         now = trio.current_time()
         if now - self._last_error >= ERROR_LOG_SECONDS:
             self._last_error = now

@@ -100,6 +100,7 @@ class Status:
         """What is computed at a scrape rather than counted."""
         yield m.BUILD_INFO, (__version__, platform.python_version(), trio.__version__), 1
         yield m.DRAINING, (), self._ending
+        yield m.CONNECTIONS_LIMIT, (), self._most_connections()
         for pool in self.context.pools.values():
             for upstream in pool.upstreams:
                 labels = (pool.name, upstream.address)
@@ -113,6 +114,10 @@ class Status:
         if self.workers == 1:
             return listener.active
         return int(self.context.metrics.value(m.CONNECTIONS_ACTIVE, (listener.config.name,)))
+
+    def _most_connections(self) -> int:
+        # What descriptors allow is each process's own; all have the same limit.
+        return min(self.context.config.limits.max_connections, self.context.max_connections * self.workers)
 
     @property
     def _ending(self) -> bool:

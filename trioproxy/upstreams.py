@@ -109,6 +109,11 @@ class Upstream:
         return UpstreamState.DRAINING if self.draining else self.health.state
 
     @property
+    def in_service(self) -> bool:
+        """Whether it may have leases, if it has room for them."""
+        return not self.draining and self.health.state is UpstreamState.UP
+
+    @property
     def eligible(self) -> bool:
         """Whether it may get another lease."""
         most = self.config.max_connections
@@ -266,7 +271,8 @@ class Pool:
     def lease(self, exclude: Collection[Upstream] = ()) -> Lease:
         """Pick an eligible upstream outside `exclude` and count the lease at once, before anybody connects.
 
-        Backups are picked from only where no primary is left. Raises ProxyError (NO_UPSTREAM, 503) where none is.
+        Backups are picked from only where no primary is left. Raises ProxyError where none is (503): FULL
+        if another lease is all that those left may not have, else NO_UPSTREAM.
         """
         eligible = [upstream for upstream in self.upstreams if upstream.eligible and upstream not in exclude]
         while eligible:
@@ -278,6 +284,6 @@ class Pool:
             if lease is not None:
                 return lease
             eligible.remove(picked)  # another process took its last place meanwhile
-        raise ProxyError(
-            Source.PROXY, Phase.CONNECT, Reason.NO_UPSTREAM, 503, f"no upstream of pool {self.name} is eligible"
-        )
+        full = any(upstream.in_service for upstream in self.upstreams if upstream not in exclude)
+        reason = Reason.FULL if full else Reason.NO_UPSTREAM
+        raise ProxyError(Source.PROXY, Phase.CONNECT, reason, 503, f"no upstream of pool {self.name} is eligible")

@@ -9,6 +9,7 @@ from trioproxy.metrics.meter import TunnelMeter, declare_tunnel_series
 from trioproxy.metrics.reading import Labels
 from trioproxy.metrics.registry import Metrics, Source
 from trioproxy.metrics.table import (
+    ACCEPT_FAILURES,
     ALL_METRICS,
     BUILD_INFO,
     BYTES,
@@ -20,6 +21,7 @@ from trioproxy.metrics.table import (
     CONNECT_FAILURES,
     CONNECTIONS,
     CONNECTIONS_ACTIVE,
+    CONNECTIONS_LIMIT,
     CONNECTIONS_REJECTED,
     DRAINING,
     ENDINGS,
@@ -56,6 +58,7 @@ from trioproxy.metrics.table import (
 )
 
 __all__ = [
+    "ACCEPT_FAILURES",
     "ALL_METRICS",
     "BUILD_INFO",
     "BYTES",
@@ -65,6 +68,7 @@ __all__ = [
     "CONFIG_RELOADS",
     "CONNECTIONS",
     "CONNECTIONS_ACTIVE",
+    "CONNECTIONS_LIMIT",
     "CONNECTIONS_REJECTED",
     "CONNECT_DURATION",
     "CONNECT_FAILURES",

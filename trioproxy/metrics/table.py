@@ -122,8 +122,19 @@ CONNECTIONS: Final = Metric.counter(
 )
 CONNECTIONS_REJECTED: Final = Metric.counter(
     "trioproxy_connections_rejected_total",
-    "Client connections closed without being served: `overloaded` is above limits.max_connections or out of "
-    "descriptors.",
+    "Client connections closed without being served: `overloaded` is above trioproxy_connections_limit. They are told "
+    "503, and to come again.",
+    ("listener", "reason"),
+)
+CONNECTIONS_LIMIT: Final = Metric.gauge(
+    "trioproxy_connections_limit",
+    "Client connections that may be open at once: limits.max_connections, or less where the limit of open files allows "
+    "no more. Above it clients get 503.",
+)
+ACCEPT_FAILURES: Final = Metric.counter(
+    "trioproxy_accept_failures_total",
+    "Attempts to accept a client that failed, ten a second while it lasts: `descriptors` (raise the limit of open "
+    "files), `memory` (of the kernel), `other` (of that one client). Clients wait in the kernel's queue meanwhile.",
     ("listener", "reason"),
 )
 REQUESTS: Final = Metric.counter(
@@ -303,6 +314,8 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     CONNECTIONS_ACTIVE,
     CONNECTIONS,
     CONNECTIONS_REJECTED,
+    CONNECTIONS_LIMIT,
+    ACCEPT_FAILURES,
     REQUESTS,
     REQUEST_DURATION,
     HTTP_BYTES,
