@@ -42,10 +42,12 @@ RANKS = (
     # answer: the half of a plain exchange that a refused upgrade needs, too.
     {"access_log", "answer"},
     # tunnels: upgrade's other half; probes: the prober's kinds of check, one file each.
-    {"forward", "upgrade", "tunnels", "probes"},
+    # live: what the admin sends of what sampling finds.
+    {"forward", "upgrade", "tunnels", "probes", "live"},
     {"connection", "prober", "admin", "resolver"},
     # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},
+    {"sampling"},
     {"control"},
     {"reloading"},
     {"server"} | {"control_messages"},

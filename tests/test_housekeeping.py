@@ -106,3 +106,15 @@ async def test_idle_upstream_connections_end_when_their_time_is_over(tmp_path, a
         assert len(idle) == 1
         await trio.sleep(2 * TICK)
         assert len(idle) == 0
+
+
+async def test_when_all_is_published_who_wants_to_know_is_told(autojump_clock, nursery):
+    context = make_context(make_config())
+    found = []
+
+    def look():
+        found.append(context.metrics.private_tally(HEARTBEAT).own)
+
+    nursery.start_soon(keep_house, context, look)
+    await trio.sleep(3.5 * TICK)
+    assert found == [1, 2, 3]

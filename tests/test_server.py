@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 from contextlib import AsyncExitStack, ExitStack, suppress
@@ -9,8 +10,9 @@ from functools import partial
 
 import pytest
 import trio
-from support.frames import CLOSE, close_payload, upgrade_answer, websocket
+from support.frames import BINARY, CLOSE, close_payload, upgrade_answer, websocket
 from support.http_client import connection, get, get_request
+from support.nginx import free_port
 from support.serving import POOL, descriptors, make_config, serving_unix, unix_upstream
 from support.upstream import http_upstream, reply, scripted_upstream, serve_websocket
 from trio.testing import wait_all_tasks_blocked
@@ -234,7 +236,7 @@ async def test_the_error_itself_passes_with_its_cause_untouched():
 
 
 async def test_two_failures_at_once_stay_a_group(monkeypatch):
-    async def keep_a_bad_house(_):
+    async def keep_a_bad_house(*_):
         try:
             await trio.sleep_forever()
         finally:
@@ -249,7 +251,7 @@ async def test_two_failures_at_once_stay_a_group(monkeypatch):
 
 
 async def test_a_bug_in_the_background_ends_the_body_and_comes_out_as_it_is(monkeypatch):
-    async def keep_no_house(_):
+    async def keep_no_house(*_):
         raise Oops("a background task")
 
     monkeypatch.setattr(server, "keep_house", keep_no_house)
@@ -591,3 +593,36 @@ async def test_the_deadline_cuts_tunnels_with_a_reset_on_both_sides(portable):
                     await tunnel.http.rest()
             await upstream_end.wait()
     assert ends == ["reset"]
+
+
+async def test_with_an_admin_it_can_be_followed_from_second_to_second(tmp_path, autojump_clock):
+    log = Log.memory()
+    async with serving_unix(tmp_path, admin=ADMIN, log=log) as proxy, websocket(proxy.listeners[0].address) as tunnel:
+        await tunnel.send(BINARY, b"x")
+        await tunnel.receive()
+        await trio.sleep(3.5)
+        with proxy.control.live.read() as reader:
+            history = json.loads(reader.history())
+            assert [each["messages_per_second"]["to_client"] for each in history["samples"]] == [1.0, 0.0, 0.0]
+            assert [each["event"] for each in history["events"]] == ["listening", "upstream_up", "listening"]
+            ((name, text),) = await reader.news()
+            assert (name, json.loads(text)["tunnels"]) == ("sample", 1)
+        feed = proxy.control.live
+        await tunnel.close()
+    before = feed.events_told
+    log.info("listening")  # by whoever has the log now
+    assert feed.events_told == before
+
+
+async def test_without_an_admin_nobody_looks(tmp_path, autojump_clock):
+    async with serving_unix(tmp_path) as proxy:
+        await trio.sleep(3.5)
+        assert proxy.control.live.samples_taken == 0
+
+
+@pytest.mark.parametrize("admin_too", [True, False])
+async def test_followers_are_let_go_with_the_admin_address(tmp_path, autojump_clock, admin_too):
+    name = f"127.0.0.1:{free_port()}"
+    async with serving_unix(tmp_path, admin=AdminConfig(address=name)) as proxy:
+        proxy.release([name] if admin_too else [f"unix:{tmp_path / 'public'}"])
+        assert proxy.control.live.ended is admin_too

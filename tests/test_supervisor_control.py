@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import attrs
@@ -76,6 +77,13 @@ async def test_an_upstream_is_drained_and_resumed_everywhere_and_here():
     resumed = await control.resume_upstream(POOL, ADDRESS)
     assert (resumed["state"], upstream.draining) == (UpstreamState.UNKNOWN, False)
     assert control.metrics.news == news + 2
+    await control.resume_upstream(POOL, ADDRESS)  # which changes nothing, and is no event
+    with control.live.read() as reader:
+        events = json.loads(reader.history())["events"]
+    assert [(each["event"], each["upstream"]) for each in events] == [
+        ("upstream_drain", ADDRESS),
+        ("upstream_resume", ADDRESS),
+    ]
 
 
 async def test_of_commands_at_the_same_moment_all_workers_hear_the_same_one_last():

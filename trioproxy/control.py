@@ -13,6 +13,8 @@ from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
 from trioproxy.config_syntax import canonical
 from trioproxy.errors import Reason
+from trioproxy.live import Feed
+from trioproxy.sampling import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,9 @@ class LocalControl:
     _context: Context
     _status: Status
     _drains: UpstreamDrains
+    live: Feed = attrs.field(
+        default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
+    )
 
     @property
     def config(self) -> Config:

@@ -55,7 +55,7 @@ class UpstreamDrains:
         upstream.drain(timeout)
         self.context.metrics.news += 1
         self.context.log.info(
-            "upstream_drain", **_labels(upstream), active=upstream.active, spread=spread, timeout=timeout
+            "upstream_drain", **named(upstream), active=upstream.active, spread=spread, timeout=timeout
         )
         scope = self._running[upstream] = trio.CancelScope()
         self.nursery.start_soon(self._run, upstream, scope, spread)
@@ -67,7 +67,7 @@ class UpstreamDrains:
         if upstream.draining:
             upstream.resume()
             self.context.metrics.news += 1
-            self.context.log.info("upstream_resume", **_labels(upstream), state=upstream.state)
+            self.context.log.info("upstream_resume", **named(upstream), state=upstream.state)
 
     def tunnels(self, upstream: Upstream) -> list[Upgraded]:
         """Those open to it."""
@@ -89,7 +89,7 @@ class UpstreamDrains:
             if not scope.cancel_called:  # by a resume, say, before this task had begun
                 del self._running[upstream]
                 self.context.metrics.news += 1
-                self.context.log.info("upstream_drained", **_labels(upstream), cut=cut)
+                self.context.log.info("upstream_drained", **named(upstream), cut=cut)
 
     def _cut(self, upstream: Upstream) -> int:
         """End what it still has, tunnels with a reset to both sides; how many that were."""
@@ -101,5 +101,6 @@ class UpstreamDrains:
         return left
 
 
-def _labels(upstream: Upstream) -> dict[str, str]:
+def named(upstream: Upstream) -> dict[str, str]:
+    """Which upstream an event of the log is about."""
     return {"pool": upstream.pool, "upstream": upstream.address}

@@ -17,14 +17,16 @@ import trio
 from trioproxy import metrics as m
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trioproxy.context import Context
 
 TICK: Final = 1.0  # seconds
 HEARTBEAT: Final = "heartbeat"  # the series of the board that counts the ticks of this process; no metric
 
 
-async def keep_house(context: Context) -> None:
-    """Run until cancelled."""
+async def keep_house(context: Context, published: Callable[[], None] | None = None) -> None:
+    """Run until cancelled; `published` is called each time everything is up to date."""
     publish = _Publisher(context)
     context.metrics.add_refresher(publish.counts)
     heartbeat = context.metrics.private_tally(HEARTBEAT)
@@ -38,6 +40,8 @@ async def keep_house(context: Context) -> None:
         publish.usage()
         for idle in context.idle.values():
             idle.sweep()
+        if published is not None:
+            published()
 
 
 @attrs.define(eq=False)

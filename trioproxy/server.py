@@ -29,6 +29,7 @@ from trioproxy.drains import UpstreamDrains, close_spread, usable_spread
 from trioproxy.errors import Phase
 from trioproxy.housekeeping import keep_house
 from trioproxy.listening import MOST_REJECTIONS, Listener
+from trioproxy.live import TOLD
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
@@ -78,6 +79,7 @@ async def serve(
             listeners = [Listener(context, *listener) for listener in bound.listeners]
             drains = UpstreamDrains(context, services)
             proxy = Proxy(context, listeners, drains, services, inherited or {})
+            last.enter_context(log.heard_by(proxy.control.live.tell, TOLD))
             await _start(proxy, bound.admin)
             yield proxy
             await proxy.end_connections()
@@ -175,7 +177,8 @@ class Proxy:
 
             self.context.readiness = Readiness()
             self.services.start_soon(self.context.readiness.serve)
-        self.services.start_soon(keep_house, self.context)
+        told = self.context.config.admin.address and not self.context.supervised
+        self.services.start_soon(keep_house, self.context, self.control.live.tick if told else None)
         await self.services.start(self.hold_connections)
 
     async def start_admin(self, sockets: Sequence[socket.socket]) -> None:
@@ -191,6 +194,8 @@ class Proxy:
     def release(self, addresses: Collection[str]) -> None:
         """Accept no more on these of `offered`, whose clients are another process's now; `drain` is to follow."""
         self._released = True
+        if canonical(self.context.config.admin.address) in addresses:
+            self.control.live.end()  # or the admin would wait for those who follow it
         for address, sockets in self.offered().items():
             for sock in sockets if address in addresses else ():
                 give_up(sock)

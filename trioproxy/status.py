@@ -63,14 +63,14 @@ class Status:
         needed = self.context.config.admin.ready_pools
         served = all(pools[name] for name in needed) and any(pools.values())
         ready = self.accepting and not self._ending and served
-        return ready, {"ready": ready, "state": self._state(), "pools": pools}
+        return ready, {"ready": ready, "state": self.state, "pools": pools}
 
     def summary(self) -> str:
         """The same as `status`, in a line for people."""
         upstreams = [upstream for pool in self.context.pools.values() for upstream in pool.upstreams]
         up = sum(upstream.health.state is UpstreamState.UP for upstream in upstreams)
         return (
-            f"{self._state()}: {self.context.clients.total} connections, {self.context.open_tunnels.total} tunnels, "
+            f"{self.state}: {self.context.clients.total} connections, {self.context.open_tunnels.total} tunnels, "
             f"{up} of {len(upstreams)} upstreams up"
         )
 
@@ -84,7 +84,7 @@ class Status:
         }
         return {
             "version": __version__,
-            "state": self._state(),
+            "state": self.state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "workers": self.workers,
             "connections": self.context.clients.total,
@@ -123,7 +123,9 @@ class Status:
     def _ending(self) -> bool:
         return self.context.lame_duck or self.context.draining
 
-    def _state(self) -> str:
+    @property
+    def state(self) -> str:
+        """`starting`, `running` or `draining`."""
         if self._ending:
             return "draining"
         return "running" if self.accepting else "starting"
@@ -141,6 +143,17 @@ def _upstream(upstream: Upstream, sums: Sums) -> dict[str, Any]:
     def total(metric: Metric, *more: str) -> float:
         return sums[metric].get((*upstream.labels, *more), 0)
 
+    return {
+        **describe_upstream(upstream),
+        "tunnels": total(m.TUNNELS_ACTIVE),
+        "tunnels_total": total(m.TUNNELS),
+        "messages_total": {direction: total(m.MESSAGES, direction) for direction in DIRECTIONS},
+        "bytes_total": {direction: total(m.BYTES, direction) for direction in DIRECTIONS},
+    }
+
+
+def describe_upstream(upstream: Upstream) -> dict[str, Any]:
+    """How it stands at this moment, without what it has counted."""
     probe = upstream.last_probe
     return {
         "address": upstream.address,
@@ -150,9 +163,5 @@ def _upstream(upstream: Upstream, sums: Sums) -> dict[str, Any]:
         "weight": upstream.weight,
         "backup": upstream.backup,
         "active": upstream.active,
-        "tunnels": total(m.TUNNELS_ACTIVE),
-        "tunnels_total": total(m.TUNNELS),
-        "messages_total": {direction: total(m.MESSAGES, direction) for direction in DIRECTIONS},
-        "bytes_total": {direction: total(m.BYTES, direction) for direction in DIRECTIONS},
         "last_probe": attrs.asdict(probe) if probe else None,
     }

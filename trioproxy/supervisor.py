@@ -25,6 +25,7 @@ from trioproxy.config_syntax import canonical
 from trioproxy.control_messages import Drain, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
 from trioproxy.listening import Listener
+from trioproxy.live import TOLD
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
 from trioproxy.prober import run_prober
@@ -83,6 +84,7 @@ async def supervise(
             context.name = NAME
             supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
             last.callback(supervisor.sharing.close_all)
+            last.enter_context(log.heard_by(supervisor.control.live.tell, TOLD))
             for each, sockets in portions(bound.listeners, workers):
                 listener = Listener(context, each, sockets[0])
                 supervisor.listeners.append(listener)
@@ -137,7 +139,7 @@ class Supervisor:
         pools = list(context.pools.values())
         self.resolver = await services.start(partial(run_resolver, pools, log=context.log))
         self.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
-        services.start_soon(keep_house, context)
+        services.start_soon(keep_house, context, self.control.live.tick if context.config.admin.address else None)
         self._may_start.set()
         while not all(slot.serving for slot in self.slots):
             changed = self._changed
@@ -267,8 +269,10 @@ class Supervisor:
         """As `Proxy.release`: the workers stop accepting when they drain."""
         listeners = enumerate(self.listeners)
         self._released = tuple(place for place, each in listeners if canonical(each.config.address) in addresses)
-        for sock in self._admin if canonical(self.context.config.admin.address) in addresses else ():
-            give_up(sock)
+        if canonical(self.context.config.admin.address) in addresses:
+            self.control.live.end()
+            for sock in self._admin:
+                give_up(sock)
 
     async def drain(self) -> None:
         """As `Proxy.drain`: returns when all workers have ended, in the time it has or by force."""

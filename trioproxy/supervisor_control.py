@@ -14,7 +14,9 @@ from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
 from trioproxy.control import find_upstream, upstream_answer
 from trioproxy.control_messages import Ask
-from trioproxy.drains import usable_spread
+from trioproxy.drains import named, usable_spread
+from trioproxy.live import Feed
+from trioproxy.sampling import Sampler
 from trioproxy.slots import ANSWER_SECONDS
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ class SupervisorControl:
     _context: Context
     _status: Status
     _slots: Sequence[Slot]
+    live: Feed = attrs.field(
+        default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
+    )
 
     @property
     def config(self) -> Config:
@@ -73,12 +78,16 @@ class SupervisorControl:
         upstream.drain(timeout)
         self.metrics.news += 1
         times = {"spread": usable_spread(spread, timeout), "timeout": timeout}
+        # Here, as each worker logs it for itself
+        self.live.tell("upstream_drain", "info", {**named(upstream), "active": upstream.active, **times})
         return {**await self._command(upstream, "drain_upstream", **times), **times}
 
     async def resume_upstream(self, pool: str, address: str) -> dict[str, Any]:
         """Take an upstream back, in all workers."""
         upstream = find_upstream(self._context.pools, pool, address)
-        upstream.resume()
+        if upstream.draining:
+            upstream.resume()
+            self.live.tell("upstream_resume", "info", {**named(upstream), "state": upstream.state})
         self.metrics.news += 1
         return await self._command(upstream, "resume_upstream")
 

@@ -207,3 +207,39 @@ def test_a_log_in_memory_goes_on_there(tmp_path):
     log.debug("here")
     assert [event["event"] for event in log.events] == ["here"] and log.access
     assert open_descriptors() == before
+
+
+def test_who_asks_hears_of_some_events_whatever_is_written():
+    heard = []
+    log = Log.null()
+
+    def hear(event, level, fields):
+        heard.append((event, level, fields))
+
+    with log.heard_by(hear, {"upstream_down", "reload"}):
+        log.warning("upstream_down", pool="backend")
+        log.info("request", path="/")
+        try:
+            raise ValueError
+        except ValueError:
+            log.exception("reload", result="failed")
+    log.info("reload", result="applied")
+    assert heard == [
+        ("upstream_down", "warning", {"pool": "backend"}),
+        ("reload", "error", {"exc_info": True, "result": "failed"}),
+    ]
+
+
+def test_several_hear_of_the_same_event_and_leave_in_any_order():
+    first, second = [], []
+    log = Log.memory()
+    with log.heard_by(lambda *told: second.append(told), {"drain"}):
+        other = log.heard_by(lambda *told: first.append(told), {"drain", "cut"})
+        other.__enter__()
+        log.info("drain")
+    log.info("cut")
+    other.__exit__(None, None, None)
+    log.info("drain")
+    assert [told[0] for told in first] == ["drain", "cut"]
+    assert [told[0] for told in second] == ["drain"]
+    assert [event["event"] for event in log.events] == ["drain", "cut", "drain"]

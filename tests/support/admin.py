@@ -14,6 +14,7 @@ import trio
 
 from trioproxy.admin import Unknown, make_app, serve_admin
 from trioproxy.config import AdminConfig, Config
+from trioproxy.live import Feed
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 
@@ -24,9 +25,25 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
+class FakeSampler:
+    """Counts its samples, each of which has `of_each` as its pools."""
+
+    taken: int = 0
+    of_each: list[dict[str, Any]] = attrs.field(factory=lambda: [{"name": "backend"}])
+
+    def sample(self) -> dict[str, Any]:
+        self.taken += 1
+        return {"taken": self.taken}
+
+    def pools(self) -> list[dict[str, Any]]:
+        return self.of_each
+
+
+@attrs.define(eq=False)
 class FakeControl:
     config: Config
     metrics: Metrics = attrs.field(factory=Metrics)
+    live: Feed = attrs.field(factory=lambda: Feed(FakeSampler()))
     answer: tuple[bool, dict[str, Any]] = (True, {"ready": True})
     document: dict[str, Any] = attrs.field(factory=lambda: {"version": "1"})
     page: dict[str, Any] = attrs.field(factory=lambda: {"total": 0, "tunnels": []})

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from trioproxy.admin.control import TUNNEL_FILTERS, Unknown
 from trioproxy.admin.guard import Guard
+from trioproxy.admin.live import EventStream
 from trioproxy.admin.reading import digits, read_body, read_query
 from trioproxy.admin.token import Token, read_token
 from trioproxy.config_rules import close_code, number, text
@@ -86,6 +87,7 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
             Route("/healthz", endpoints.healthz, methods=["GET"]),
             Route("/readyz", endpoints.readyz, methods=["GET"]),
             Route("/api/status", guard(endpoints.status), methods=["GET"]),
+            Route("/api/live", guard(endpoints.live), methods=["GET"]),
             Route("/api/tunnels", guard(endpoints.tunnels), methods=["GET"]),
             Route(f"{upstream}/drain", guard.command(commands.drain), methods=["POST"]),
             Route(f"{upstream}/resume", guard.command(commands.resume), methods=["POST"]),
@@ -117,6 +119,9 @@ class _Endpoints:
 
     async def status(self, _request: Request) -> Response:
         return JSONResponse(await self.control.status())
+
+    async def live(self, _request: Request) -> ASGIApp:
+        return EventStream(self.control.live)
 
     async def tunnels(self, request: Request) -> Response:
         query = read_query(request, _TUNNELS_QUERY)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trioproxy.config import Config
+    from trioproxy.live import Feed
     from trioproxy.metrics import Metrics
 
 
@@ -47,6 +48,11 @@ class Control(Protocol):
     @property
     def metrics(self) -> Metrics:
         """The counters."""
+        ...
+
+    @property
+    def live(self) -> Feed:
+        """What happens from second to second."""
         ...
 
     def ready(self) -> tuple[bool, dict[str, Any]]:

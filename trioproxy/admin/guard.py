@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.types import ASGIApp
 
     from trioproxy.admin.control import Control
     from trioproxy.admin.token import Token
 
-    Handler = Callable[[Request], Awaitable[Response]]
+    Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -39,7 +39,7 @@ class Guard:
     def __call__(self, handler: Handler) -> Handler:
         """For what is read: Host, Origin and token are checked."""
 
-        async def guarded(request: Request) -> Response:
+        async def guarded(request: Request) -> ASGIApp:
             self._check(request)
             return await handler(request)
 
@@ -48,7 +48,7 @@ class Guard:
     def command(self, handler: Handler) -> Handler:
         """For what changes something: besides, it has to come as JSON."""
 
-        async def guarded(request: Request) -> Response:
+        async def guarded(request: Request) -> ASGIApp:
             self._check(request)
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,9 +19,11 @@ from trioproxy.logs.render import render_json, render_text
 from trioproxy.logs.writer import ATOMIC_BYTES, BATCH_BYTES, LineWriter, open_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from trioproxy.config import LogConfig
+
+    Hear = Callable[[str, str, Mapping[str, Any]], None]
 
 _LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -83,6 +86,7 @@ class Log:
     def __init__(self, sink: _Sink, render: Any, level: str, *, access: bool = True, **fields: Any) -> None:
         """Use `open`, `null` or `memory` instead."""
         self._sink = sink
+        self._ears: dict[str, tuple[Hear, ...]] = {}
         self._told = 0  # dropped lines the log itself has spoken of
         self._fields = fields
         self._set(render, level, access=access)
@@ -132,22 +136,43 @@ class Log:
 
     def info(self, event: str, **fields: Any) -> None:
         """What happened."""
+        self._hear(event, "info", fields)
         self._tell_of_dropped_lines()
         self._logger.info(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
         """What an operator should look at."""
+        self._hear(event, "warning", fields)
         self._tell_of_dropped_lines()
         self._logger.warning(event, **fields)
 
     def error(self, event: str, **fields: Any) -> None:
         """What failed."""
+        self._hear(event, "error", fields)
         self._tell_of_dropped_lines()
         self._logger.error(event, **fields)
 
     def exception(self, event: str, **fields: Any) -> None:
         """What failed by a bug, with the traceback of the exception being handled."""
         self.error(event, exc_info=True, **fields)
+
+    @contextmanager
+    def heard_by(self, hear: Hear, events: Collection[str]) -> Iterator[None]:
+        """Within the block, call `hear` with name, level and fields of each of these `events`, whatever is written.
+
+        It must not block, nor log. Whoever else hears them goes on doing so.
+        """
+        for event in events:
+            self._ears[event] = (*self._ears.get(event, ()), hear)
+        try:
+            yield
+        finally:
+            for event in events:
+                self._ears[event] = tuple(each for each in self._ears[event] if each is not hear)
+
+    def _hear(self, event: str, level: str, fields: Mapping[str, Any]) -> None:
+        for hear in self._ears.get(event, ()):
+            hear(event, level, fields)
 
     def reopen(self) -> None:
         """Open `log.file` anew after a rotation; goes on in the old file, and says so there, if that fails."""
