@@ -90,17 +90,20 @@ PANELS = (
     ),
     graph(
         "Connections",
-        "Open client connections by proxy and listener, idle ones and tunnels included.",
+        "Open client connections by proxy, idle ones and tunnels included, and how many there may be: above that, "
+        "clients get 503. Raise limits.max_connections or the limit of open files, or add proxies, well before.",
         "short",
-        Query(total(m.CONNECTIONS_ACTIVE, by="instance, listener"), "{{instance}} {{listener}}"),
+        Query(total(m.CONNECTIONS_ACTIVE, by="instance"), "{{instance}}"),
+        Query(each("max", m.CONNECTIONS_LIMIT, by="instance"), "{{instance}} limit"),
     ),
     graph(
         "Connections accepted and rejected",
-        "A second. Rejected ones found the proxy full or out of descriptors: raise limits.max_connections, or "
-        "LimitNOFILE, or add machines. Many accepted with few tunnels: clients that fail and try again.",
+        "A second. Rejected ones found the proxy full; failed are attempts for want of descriptors or memory, while "
+        "clients wait. Many accepted with few tunnels: clients that fail and try again.",
         "cps",
         Query(rate(m.CONNECTIONS, by="listener"), "{{listener}} accepted"),
         Query(rate(m.CONNECTIONS_REJECTED, by="listener, reason"), "{{listener}} rejected: {{reason}}"),
+        Query(rate(m.ACCEPT_FAILURES, by="listener, reason"), "{{listener}} failed: {{reason}}"),
     ),
     graph(
         "Requests",

@@ -5,6 +5,7 @@ Pure: `relay` does the counting, `metrics` and `access_log` read.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, Protocol
 
 from trioproxy.errors import Source
@@ -22,6 +23,16 @@ EMPTY_CLOSE: Final = 1005  # RFC 6455 section 7.1.5: stands for a Close frame wi
 _NAMED_CLOSE_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 _LIBRARY_CODES: Final = range(3000, 4000)  # RFC 6455 section 7.4.2
 _PRIVATE_CODES: Final = range(4000, 5000)
+
+
+class HandshakeResult(StrEnum):
+    """What came of an upgrade: the `result` label of `trioproxy_handshakes_total`."""
+
+    ACCEPTED = "accepted"  # a valid 101
+    REFUSED = "refused"  # another status
+    INVALID = "invalid"  # a wrong 101, no HTTP, or the connection ended
+    TIMEOUT = "timeout"  # no answer within `timeouts.handshake`
+    UNREACHABLE = "unreachable"  # no upstream, or no connection to one
 
 
 class DirectionCounts(Protocol):

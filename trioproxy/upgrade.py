@@ -15,6 +15,7 @@ import trio
 from trioproxy import metrics as m
 from trioproxy.answer import Answer
 from trioproxy.client import ANSWER_SECONDS
+from trioproxy.counts import HandshakeResult
 from trioproxy.dialing import Attempts
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
@@ -67,14 +68,15 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
             answer, head = await _ask(exchange, connection)
             if head.status == SWITCHING_PROTOCOLS:
                 check_response(head, exchange.head)
-                _count(exchange, "accepted")
+                _count(exchange, HandshakeResult.ACCEPTED)
                 return await _accept(exchange, connection, answer, head)
-            _count(exchange, "refused")
+            _count(exchange, HandshakeResult.REFUSED)
             await answer.pass_on(head)
         except ProxyError as failure:
             connection.close()
             if failure.source is Source.UPSTREAM and not exchange.client.answering:
-                _count(exchange, "timeout" if failure.reason is Reason.TIMEOUT else "invalid")
+                timeout = failure.reason is Reason.TIMEOUT
+                _count(exchange, HandshakeResult.TIMEOUT if timeout else HandshakeResult.INVALID)
             if exchange.client.answering or not attempts.another(failure, "closed"):
                 raise
         except BaseException:
@@ -97,7 +99,7 @@ async def _connect(exchange: Exchange, attempts: Attempts) -> UpstreamConnection
     try:
         return await attempts.connect()
     except ProxyError:
-        _count(exchange, "unreachable")
+        _count(exchange, HandshakeResult.UNREACHABLE)
         raise
 
 
@@ -164,6 +166,6 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
     return Upgraded(connection, tunnel, record, trio.current_time(), client.entrance, exchange.route)
 
 
-def _count(exchange: Exchange, result: str) -> None:
+def _count(exchange: Exchange, result: HandshakeResult) -> None:
     upstream = exchange.record.upstream or "none"
     exchange.context.metrics.inc(m.HANDSHAKES, (exchange.route.name, exchange.pool.name, upstream, result))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from support.serving import POOL, make_config
 
 from trioproxy import metrics as m
+from trioproxy.counts import HandshakeResult
+from trioproxy.errors import Phase, Source
 from trioproxy.metrics.declared import declare_series
 
 
@@ -18,6 +20,21 @@ def test_listeners_routes_and_upstreams_have_their_series_at_0():
     assert {labels for metric, labels in found if metric is m.TUNNELS} == tunnels
     assert {labels for metric, labels in found if metric is m.TUNNELS_ACTIVE} == tunnels
     assert (m.BYTES, (POOL, "b:1", "to_client")) in found
+
+
+def test_failures_that_alerts_wait_for_have_their_series_at_0():
+    """Otherwise the first one would be the one that begins the series, which `increase()` does not see."""
+    metrics = m.Metrics()
+    declare_series(metrics, make_config("a:1", "b:1"))
+    found = {(sample.metric, sample.labels) for sample in metrics.samples() if sample.value is None}
+    assert {labels for metric, labels in found if metric is m.CONNECTIONS_REJECTED} == {("l0", "overloaded")}
+    bugs = {("proxy", phase, "internal") for phase in Phase}
+    assert {labels for metric, labels in found if metric is m.ENDINGS} == bugs
+    cuts = {(POOL, upstream, by, "none") for upstream in ("a:1", "b:1") for by in Source}
+    assert {labels for metric, labels in found if metric is m.CLOSES} == cuts
+    results = {("all", POOL, upstream, result) for upstream in ("a:1", "b:1") for result in HandshakeResult}
+    handshakes = {labels for metric, labels in found if metric is m.HANDSHAKES}
+    assert handshakes == results | {("all", POOL, "none", "unreachable")}
 
 
 def test_declaring_again_changes_nothing_and_takes_no_room():
