@@ -105,6 +105,7 @@ class Watch:
     async def _rounds(self) -> None:
         for result in ProbeResult:
             self.metrics.declare(m.PROBES, (*self.upstream.labels, result))
+        self.metrics.declare(m.PROBE_DURATION, self.upstream.labels)
         while True:
             start = trio.current_time()
             await self.round()

@@ -8,6 +8,7 @@ from trioproxy import metrics as m
 from trioproxy.counts import HandshakeResult
 from trioproxy.errors import Phase, Source
 from trioproxy.metrics.declared import declare_series
+from trioproxy.wire import traffic as at
 
 
 def test_listeners_routes_and_upstreams_have_their_series_at_0():
@@ -35,6 +36,20 @@ def test_failures_that_alerts_wait_for_have_their_series_at_0():
     results = {("all", POOL, upstream, result) for upstream in ("a:1", "b:1") for result in HandshakeResult}
     handshakes = {labels for metric, labels in found if metric is m.HANDSHAKES}
     assert handshakes == results | {("all", POOL, "none", "unreachable")}
+
+
+def test_what_tunnels_count_into_exists_beforehand():
+    metrics = m.Metrics()
+    declare_series(metrics, make_config("a:1"))
+    known = len(metrics.board.layout.series)
+    meter = m.TunnelMeter(metrics)
+    traffic = meter.traffic(POOL, "a:1")
+    for each in (traffic.to_upstream, traffic.to_client):
+        each.cells[at.BYTES] = 1
+        for opcode in range(at.OPCODES):
+            each.cells[opcode] = 1
+    meter.publish()
+    assert len(metrics.board.layout.series) == known
 
 
 def test_declaring_again_changes_nothing_and_takes_no_room():

@@ -13,7 +13,6 @@ from trioproxy.metrics import (
     PING_RTT,
     Metrics,
     TunnelMeter,
-    declare_tunnel_series,
 )
 from trioproxy.wire import traffic as at
 
@@ -119,14 +118,3 @@ def test_reserved_opcodes_count_as_other(metrics, meter, traffic):
 def test_an_idle_upstream_touches_nothing(metrics, meter, traffic):
     meter.publish()
     assert metrics.board.layout.series == []
-
-
-def test_declared_series_are_those_a_meter_counts_into(metrics, meter, traffic):
-    declare_tunnel_series(metrics, "pool", "up:1")
-    known = len(metrics.board.layout.series)
-    for each in (traffic.to_upstream, traffic.to_client):
-        each.cells[at.BYTES] = 1
-        for opcode in (0, 1, 2, 8, 9, 10):
-            each.cells[opcode] = 1
-    meter.publish()
-    assert len(metrics.board.layout.series) == known == 2 * (3 + 6)

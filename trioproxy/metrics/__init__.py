@@ -1,11 +1,12 @@
 """What the proxy counts and how Prometheus gets it.
 
 `table` says what there is, `registry` counts it on a board, `meter` carries a tunnel's own counts there, `exposition`
-answers a scrape with a `reading` of a moment by `rendering` it, `reference` writes the reference page.
+answers a scrape with a `reading` of a moment by `rendering` it. `label_sets` bounds the series there can be, `declared`
+makes those exist that are known beforehand, `reference` writes the reference page.
 """
 
 from trioproxy.counts import close_code_label, status_label
-from trioproxy.metrics.meter import TunnelMeter, declare_tunnel_series
+from trioproxy.metrics.meter import TunnelMeter
 from trioproxy.metrics.reading import Labels
 from trioproxy.metrics.registry import Metrics, Source
 from trioproxy.metrics.table import (
@@ -109,6 +110,5 @@ __all__ = [
     "Source",
     "TunnelMeter",
     "close_code_label",
-    "declare_tunnel_series",
     "status_label",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trioproxy.counts import DIRECTIONS, OPCODE_LABELS, TO_CLIENT, TO_UPSTREAM, opcode_label
+from trioproxy.counts import TO_CLIENT, TO_UPSTREAM, opcode_label
 from trioproxy.metrics.table import BYTES, FRAMES, INJECTED_FRAMES, MESSAGE_SIZE, MESSAGES, PING_RTT
 from trioproxy.wire.traffic import UpstreamTraffic
 
@@ -89,13 +89,3 @@ class TunnelMeter:
 def _differences(now: Sequence[int], before: Sequence[int]) -> Iterator[int]:
     """How much more each is than before; `before` may be empty, for zeros."""
     return (count - (before[index] if before else 0) for index, count in enumerate(now))
-
-
-def declare_tunnel_series(metrics: Metrics, pool: str, upstream: str) -> None:
-    """Make the series a TunnelMeter counts into exist at 0."""
-    for direction in DIRECTIONS:
-        metrics.declare(BYTES, (pool, upstream, direction))
-        metrics.declare(MESSAGES, (pool, upstream, direction))
-        metrics.declare(MESSAGE_SIZE, (pool, direction))
-        for opcode in OPCODE_LABELS:
-            metrics.declare(FRAMES, (pool, upstream, direction, opcode))

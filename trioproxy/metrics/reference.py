@@ -5,9 +5,14 @@ What a metric means stands in `table`; a test holds that the page is current.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from trioproxy.metrics.declared import first_series
+from trioproxy.metrics.label_sets import Shape, closed_sets, formula, most_series
 from trioproxy.metrics.table import ALL_METRICS, Kind, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _START: Final = """# Metrics
 
@@ -29,6 +34,7 @@ these there are `process_*` and `python_info` of prometheus-client.
 - There are no `_created` samples: Prometheus would make each a series of its own.
 """
 
+_MOST_VALUES: Final = 20  # of a label that are listed; the longer sets are told of in the text
 # What there is too much of, what happens then, and what counts it.
 _REFUSALS: Final = (
     (
@@ -63,7 +69,7 @@ _REFUSALS: Final = (
 
 def reference_page() -> str:
     """The whole page, as Markdown."""
-    return _START + _refusals() + "".join(map(_section, ALL_METRICS))
+    return _START + _refusals() + _cardinality() + "".join(map(_section, ALL_METRICS))
 
 
 def _refusals() -> str:
@@ -77,10 +83,44 @@ def _refusals() -> str:
 """
 
 
+def _cardinality() -> str:
+    shape, listeners = example(), len(example().listeners)
+    first, most = first_series(shape), {metric: most_series(metric, shape) for metric in ALL_METRICS}
+    head = ("metric", "series at most", "in the example: at the start", "at most")
+    rows = [(f"`{metric.name}`", formula(metric), f"{first[metric]:,}", f"{most[metric]:,}") for metric in ALL_METRICS]
+    rows += [("all", "", f"{sum(first.values()):,}", f"{sum(most.values()):,}")]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---", "---", "---:", "---:"), *rows))
+    upstreams = sum(map(len, shape.pools.values()))
+    return f"""
+## How many series there are
+
+As Prometheus counts them: a histogram is one for each bucket, one for its count and one for its sum. The example is one
+process: {listeners} listener, {len(shape.routes)} route, {len(shape.pools)} pool of {upstreams} upstreams, probed.
+
+- Where a metric has the label `route`, `upstreams` are those of the route's pool.
+- With several workers `processes` are these and the supervisor; of nothing else there is more.
+- What can have hundreds of combinations (statuses, Close codes, endings) is made when it is first counted. Of those
+  there are only those that alerts wait for or that happened: some ten for a route, five for an upstream, thirty in all.
+- What a reload takes out of the configuration keeps its series until the restart.
+
+{table}"""
+
+
+def example() -> Shape:
+    """What the figures on the page are for."""
+    upstreams = [f"10.0.0.{number}:3000" for number in range(1, 101)]
+    return Shape(["public"], [("chat", "backend")], {"backend": upstreams})
+
+
 def _section(metric: Metric) -> str:
-    labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+    sets = closed_sets(metric)
+    labels = ", ".join(f"`{label}`{_values(sets.get(label, ()))}" for label in metric.labels) or "none"
     text = f"\n## `{metric.name}`\n\n{metric.kind.value.capitalize()}. Labels: {labels}.\n\n{metric.help}\n"
     if metric.kind is Kind.HISTOGRAM:
         bounds = ", ".join(f"{bound:.10g}" for bound in metric.buckets.bounds)
         text += f"\nBuckets ({metric.unit}): {bounds}. {metric.buckets.why}\n"
     return text
+
+
+def _values(values: Sequence[str]) -> str:
+    return f" ({', '.join(f'`{value}`' for value in values)})" if 0 < len(values) <= _MOST_VALUES else ""

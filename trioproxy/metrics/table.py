@@ -231,7 +231,8 @@ UPSTREAM_STATE: Final = Metric.gauge(
 )
 UPSTREAM_ACTIVE: Final = Metric.gauge(
     "trioproxy_upstream_active",
-    "Leases held on the upstream: requests and tunnels, from being assigned (before the connect) to their end.",
+    "Leases held on the upstream: requests and tunnels, from being assigned (before the connect) to their end. Its "
+    "max_connections is the most it gets.",
     _UPSTREAM,
 )
 UPSTREAM_WEIGHT: Final = Metric.gauge(
@@ -239,7 +240,8 @@ UPSTREAM_WEIGHT: Final = Metric.gauge(
 )
 PROBES: Final = Metric.counter(
     "trioproxy_probes_total",
-    "Health probes ended: `ok`, or what went wrong.",
+    "Health probes ended: `ok`, or what went wrong; the log line probe_failed says more. `skipped` could not be made "
+    "(out of descriptors) and `error` is a bug: neither says anything of the upstream.",
     (*_UPSTREAM, "result"),
 )
 PROBE_DURATION: Final = Metric.histogram(
@@ -247,7 +249,8 @@ PROBE_DURATION: Final = Metric.histogram(
 )
 CONNECT_FAILURES: Final = Metric.counter(
     "trioproxy_connect_failures_total",
-    "Connects to the upstream that failed for requests and tunnels (probes are not in it).",
+    "Connects to the upstream that failed for requests and tunnels (probes are not in it). `overloaded` is this "
+    "machine's doing: it is out of descriptors or memory.",
     (*_UPSTREAM, "reason"),
 )
 CONNECT_DURATION: Final = Metric.histogram(
@@ -258,7 +261,8 @@ CONNECT_DURATION: Final = Metric.histogram(
 )
 RETRIES: Final = Metric.counter(
     "trioproxy_retries_total",
-    "Requests tried again at another upstream, by what went wrong before.",
+    "Requests tried again at another upstream, by what went wrong before (as in retry_on). Clients saw nothing of it, "
+    "but an upstream is failing: trioproxy_connect_failures_total and trioproxy_handshakes_total say which.",
     ("pool", "reason"),
 )
 CONFIG_RELOADS: Final = Metric.counter(
@@ -278,7 +282,8 @@ CONFIG_LAST_RELOAD_SUCCESS: Final = Metric.gauge(
 EVENT_LOOP_LAG: Final = Metric.histogram(
     "trioproxy_event_loop_lag_seconds",
     "How much later than due the event loop ran a timer, sampled about once a second: what every connection waits for. "
-    "With several workers `supervisor` is the process beside them, which has no connections.",
+    "Where 50 ms are usual, one process has too much to do: more server.workers. `supervisor` is the process beside "
+    "several workers, which has no connections.",
     ("worker",),
     _LAG_SECONDS,
 )
@@ -298,7 +303,11 @@ WORKER_CPU: Final = Metric.counter(
 WORKER_MEMORY: Final = Metric.gauge(
     "trioproxy_worker_resident_memory_bytes", "Resident memory of the process.", ("worker",)
 )
-WORKER_DESCRIPTORS: Final = Metric.gauge("trioproxy_worker_open_fds", "Open descriptors of the process.", ("worker",))
+WORKER_DESCRIPTORS: Final = Metric.gauge(
+    "trioproxy_worker_open_fds",
+    "Open descriptors of the process; process_max_fds is how many there may be.",
+    ("worker",),
+)
 LOG_LINES_DROPPED: Final = Metric.counter(
     "trioproxy_log_lines_dropped_total",
     "Log lines lost because their reader stalled, the disk was full or the file could not be written.",
