@@ -12,7 +12,7 @@ import pytest
 import trio
 from support.frames import BINARY, websocket
 from support.http_client import get
-from support.serving import POOL, descriptors, make_config, make_context, serving_unix
+from support.serving import POOL, descriptors, make_config, make_context, no_descriptors_left, serving_unix
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
@@ -53,6 +53,16 @@ async def test_what_the_process_uses_is_measured(autojump_clock, nursery, monkey
             files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         await trio.sleep(20 * TICK)
         assert abs(value(m.WORKER_DESCRIPTORS, ("3",)) - open_now - 3) <= 2
+
+
+async def test_it_goes_on_where_the_process_is_out_of_descriptors(autojump_clock, nursery):
+    context = make_context(make_config())
+    nursery.start_soon(keep_house, context)
+    await wait_all_tasks_blocked()
+    with no_descriptors_left():
+        await trio.sleep(2.5 * TICK)
+    assert context.metrics.value(m.WORKER_MEMORY, ("0",)) > 10_000_000
+    assert context.metrics.private_tally(HEARTBEAT).own == 2
 
 
 async def test_dropped_log_lines_are_counted_once(autojump_clock, nursery):

@@ -6,9 +6,7 @@ That the counter in its cell goes on is how the supervisor knows that a worker i
 from __future__ import annotations
 
 import gc
-import resource
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -63,8 +61,7 @@ class _Publisher:
         cpu = time.process_time_ns() // 1000
         metrics.inc(m.WORKER_CPU, labels, cpu - self._cpu)
         self._cpu = cpu
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-        metrics.set(m.WORKER_MEMORY, labels, pages * resource.getpagesize())
+        metrics.set(m.WORKER_MEMORY, labels, metrics.process.resident())
         metrics.set(m.WORKER_DESCRIPTORS, labels, metrics.process.descriptors())
 
 

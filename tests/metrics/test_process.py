@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from prometheus_client import ProcessCollector
+from support.serving import no_descriptors_left
 
 from trioproxy.metrics import process
 from trioproxy.metrics.process import Process
@@ -42,3 +43,17 @@ def test_where_the_kernel_does_not_know_the_number_of_descriptors_they_are_count
     monkeypatch.setattr(process, "os", unknown)
     assert [abs(here.descriptors() - known) <= 2 for _ in range(11)] == [True] * 11
     assert len(listed) == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_out_of_descriptors_what_takes_one_stays_as_it_was(monkeypatch, known):
+    if not known:
+        unknown = SimpleNamespace(st_size=0)
+        system = SimpleNamespace(stat=lambda _: unknown, listdir=os.listdir, sysconf=os.sysconf)
+        monkeypatch.setattr(process, "os", system)
+    here = Process()
+    before = here.resident(), here.descriptors()
+    with no_descriptors_left():
+        assert len(list(here.collect())) == 6
+        assert here.resident() == before[0]
+        assert {here.descriptors() for _ in range(11)} == {before[1]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,27 +32,38 @@ def _boot_time() -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(b"btime "))
 
 
+def _read_stat() -> list[bytes]:
+    """The fields behind the name of the program, which may contain anything."""
+    return Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+
+
 @attrs.define(eq=False)
 class Process(Collector):
-    """This process; for one thread alone."""
+    """This process; for one thread alone. Where it is out of descriptors, figures that take one stay as they were."""
 
     _calls: int = attrs.field(default=0, init=False)
     _listed: int = attrs.field(default=0, init=False)
     _boot: float = attrs.field(factory=_boot_time, init=False)
     _second: int = attrs.field(factory=lambda: os.sysconf("SC_CLK_TCK"), init=False)  # in clock ticks
+    _stat: list[bytes] = attrs.field(factory=_read_stat, init=False)
 
     def descriptors(self) -> int:
         """How many are open."""
         # Linux 6.2 and later know the number; to list them all takes milliseconds where there are thousands.
         known = os.stat(_DESCRIPTORS).st_size  # noqa: PTH116 - once a second
         if not known and self._calls % _CALLS_TO_LIST == 0:
-            self._listed = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
+            with suppress(OSError):
+                self._listed = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
         self._calls += 1
         return known or self._listed
 
+    def resident(self) -> int:
+        """Bytes of memory in use."""
+        return int(self._read()[_RESIDENT]) * resource.getpagesize()
+
     def collect(self) -> Iterator[Family]:
         """As prometheus-client's ProcessCollector: what it is read by is the same, so dashboards for that fit."""
-        stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        stat = self._read()
         gauges = {
             "virtual_memory_bytes": ("Virtual memory size in bytes.", int(stat[_VIRTUAL])),
             "resident_memory_bytes": (
@@ -69,3 +81,8 @@ class Process(Collector):
             yield GaugeMetricFamily(f"process_{name}", text, value)
         seconds = (int(stat[_USER]) + int(stat[_SYSTEM])) / self._second
         yield CounterMetricFamily("process_cpu_seconds", "Total user and system CPU time spent in seconds.", seconds)
+
+    def _read(self) -> list[bytes]:
+        with suppress(OSError):
+            self._stat = _read_stat()
+        return self._stat
