@@ -314,11 +314,13 @@ class Pump:
             self._ports[port.fd] = port
             port.source.active = now
         for port, early in ((link.client, tunnel.early_to_upstream), (link.upstream, tunnel.early_to_client)):
-            port.source.bytes += len(early)
-            end, behind = tunnel.digest(port.source, early, 0, len(early))
-            self._pass(port, early[:end], behind)
-            if tunnel.over:
-                return
+            if early and not tunnel.over:
+                port.source.bytes += len(early)
+                end, behind = tunnel.digest(port.source, early, 0, len(early))
+                self._pass(port, early[:end], behind)
+        self._advance(link)
+        if tunnel.over:
+            return
         tunnel.early_to_upstream = tunnel.early_to_client = b""
         tunnel.engine = self
         self._lot.unpark()
