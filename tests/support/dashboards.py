@@ -30,6 +30,9 @@ class Asked:
     where: str
     expr: str
     instant: bool
+    row: str = ""
+    panel: str = ""
+    number: int = 0  # among those of its panel
 
     def filled(self, variables: Mapping[str, str] = EVERYTHING) -> str:
         """With the variables put in, as PromQL."""
@@ -49,9 +52,14 @@ def panels() -> Iterator[dict[str, Any]]:
 
 def panel_queries() -> Iterator[Asked]:
     """Every query of every panel."""
-    for panel in panels():
-        for target in panel["targets"]:
-            yield Asked(f"{panel['title']} {target['refId']}", target["expr"], target["instant"])
+    row = ""
+    for panel in dashboard()["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+            continue
+        for number, target in enumerate(panel["targets"]):
+            where = f"{panel['title']} {target['refId']}"
+            yield Asked(where, target["expr"], target["instant"], row, panel["title"], number)
 
 
 def annotation_queries() -> Iterator[Asked]:
