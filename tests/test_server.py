@@ -12,7 +12,7 @@ import pytest
 import trio
 from support.frames import BINARY, CLOSE, close_payload, upgrade_answer, websocket
 from support.http_client import connection, get, get_request
-from support.nginx import free_port
+from support.ports import free_address
 from support.serving import POOL, descriptors, make_config, serving_unix, unix_upstream
 from support.upstream import http_upstream, reply, scripted_upstream, serve_websocket
 from trio.testing import wait_all_tasks_blocked
@@ -622,7 +622,7 @@ async def test_without_an_admin_nobody_looks(tmp_path, autojump_clock):
 
 @pytest.mark.parametrize("admin_too", [True, False])
 async def test_followers_are_let_go_with_the_admin_address(tmp_path, autojump_clock, admin_too):
-    name = f"127.0.0.1:{free_port()}"
+    name = free_address()
     async with serving_unix(tmp_path, admin=AdminConfig(address=name)) as proxy:
         proxy.release([name] if admin_too else [f"unix:{tmp_path / 'public'}"])
         assert proxy.control.live.ended is admin_too

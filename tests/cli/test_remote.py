@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 from support.commands import commanded, run
-from support.nginx import free_port
+from support.ports import free_address
 from support.settings import settings, toml
 from support.upstream import http_upstream, reply
 
@@ -64,7 +64,7 @@ def told(*args):
 
 
 def test_where_nobody_listens_one_line_says_so(folder):
-    address = f"127.0.0.1:{free_port()}"
+    address = free_address()
     message = f"trioproxy: cannot reach the admin at {address}: connection refused (is it running?)"
     assert told("status", "--admin", address) == (1, message)
     write(folder / "config.toml", address)

@@ -6,8 +6,8 @@ import json
 
 from support.frames import websocket
 from support.http_client import ask, get, get_request
-from support.nginx import free_port
 from support.peers import run_server
+from support.ports import free_address
 from support.proxied import proxied_http
 from support.proxy import run_proxy
 from support.settings import settings
@@ -27,7 +27,7 @@ async def test_health_and_readiness_follow_the_upstreams(programs):
 
 async def test_the_status_api_tells_pools_and_upstreams(programs):
     server = await run_server(programs, "fast_echo.py")
-    proxy = await run_proxy(programs, settings([server.address, f"127.0.0.1:{free_port()}"], health={"probe": "tcp"}))
+    proxy = await run_proxy(programs, settings([server.address, free_address()], health={"probe": "tcp"}))
     async with websocket(proxy.address):
         status = await proxy.status()
     assert {"version", "uptime_seconds", "listeners", "pools"} <= set(status)

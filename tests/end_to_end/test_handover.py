@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections import Counter
@@ -14,6 +13,7 @@ from support.frames import CLOSE, close_payload, websocket
 from support.http_client import get
 from support.load import each, load_on
 from support.peers import run_server
+from support.ports import own_host
 from support.proxy import launch_proxy
 from support.serving import talk_both
 from support.settings import settings
@@ -25,9 +25,7 @@ CLIENTS = 4
 
 @pytest.fixture
 def host():
-    """An address of loopback that is this test's alone: all its ports are free."""
-    pid = os.getpid()
-    return f"127.8.{pid // 250 % 250}.{pid % 250 + 1}"
+    return own_host()
 
 
 def tables(upstream, host, tmp_path, *, also=(), **more):

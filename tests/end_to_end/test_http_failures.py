@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 from support.http_client import ask, connection, get, get_request
-from support.nginx import free_port
 from support.peers import run_server
+from support.ports import free_address
 from support.proxied import proxied, proxied_http
 from support.proxy import run_proxy
 from support.settings import settings
@@ -36,7 +36,7 @@ async def test_no_route_is_404_and_keeps_the_connection(programs):
 
 
 async def test_no_upstream_is_503_with_retry_after(programs):
-    proxy = await run_proxy(programs, settings([f"127.0.0.1:{free_port()}"], health={"probe": "tcp"}))
+    proxy = await run_proxy(programs, settings([free_address()], health={"probe": "tcp"}))
     for request in (get_request(), POST):
         answer = await ask(proxy.address, request)
         assert answer.status == 503
@@ -44,7 +44,7 @@ async def test_no_upstream_is_503_with_retry_after(programs):
 
 
 async def test_a_refused_connect_is_503_with_retry_after_too(programs):
-    proxy = await run_proxy(programs, settings([f"127.0.0.1:{free_port()}"]))
+    proxy = await run_proxy(programs, settings([free_address()]))
     answer = await get(proxy.address)
     assert answer.status == 503
     assert answer.get(b"retry-after")

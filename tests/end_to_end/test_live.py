@@ -6,8 +6,8 @@ import pytest
 from support.frames import BINARY, websocket
 from support.http_client import ask
 from support.live import following
-from support.nginx import free_port
 from support.peers import run_server
+from support.ports import free_address
 from support.proxy import run_proxy
 from support.settings import settings
 
@@ -71,8 +71,8 @@ async def drain(proxy, upstream):
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_who_looks_on_keeps_no_process_from_handing_over(programs, tmp_path, workers):
     server = await run_server(programs, "fast_echo.py")
-    tables = settings([server.address], listener={"address": f"127.0.0.1:{free_port()}"})
-    tables["admin"] = {"address": f"127.0.0.1:{free_port()}"}
+    tables = settings([server.address], listener={"address": free_address()})
+    tables["admin"] = {"address": free_address()}
     tables["server"] = {"workers": workers, "handover": str(tmp_path / "door"), "drain": {"spread": 0, "timeout": 60}}
     old = await run_proxy(programs, tables)
     async with following(old.admin) as stream:

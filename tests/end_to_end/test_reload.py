@@ -12,8 +12,8 @@ import trio.lowlevel
 from support.frames import CLOSE, close_payload, open_websocket, websocket
 from support.http_client import get
 from support.load import LoadTunnel, each, load_on
-from support.nginx import free_port
 from support.peers import run_server
+from support.ports import free_address
 from support.proxy import run_proxy
 from support.settings import settings
 from support.waiting import wait_until
@@ -60,7 +60,7 @@ class Load:
             await trio.lowlevel.checkpoint()
 
 
-def variant(number, servers, port, workers):
+def variant(number, servers, more, workers):
     """The configurations, each with other settings, a listener, pool, route and upstream that the next one has not."""
     upstreams = [{"address": server.address, "weight": 1 + number % 3} for server in servers[:2]]
     tables = settings(
@@ -76,7 +76,7 @@ def variant(number, servers, port, workers):
         server={"workers": workers, "via": f"proxy-{number % 3}", "drain": {"spread": number % 3, "timeout": 20}},
     )
     if number % 4 == 1:
-        tables["listeners"].append({"name": "more", "address": f"127.0.0.1:{port}"})
+        tables["listeners"].append({"name": "more", "address": more})
         tables["pools"]["more"] = {"upstreams": [servers[2].address], "health": {"probe": "tcp"}}
         tables["routes"].append({"name": "more", "path": "/more", "pool": "more", "listeners": ["more"]})
     return tables
@@ -86,9 +86,9 @@ def variant(number, servers, port, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs, workers):
     servers = [await run_server(programs, "fast_echo.py", name) for name in ("a", "b", "c")]
-    port = free_port()
+    more = free_address()
     proxy = await run_proxy(
-        programs, {**variant(0, servers, port, workers), "log": {"format": "json", "access": False}}
+        programs, {**variant(0, servers, more, workers), "log": {"format": "json", "access": False}}
     )
     load = Load(next(iter(proxy.addresses.values())))
     async with load_on(load.address) as open_tunnels:
@@ -100,11 +100,11 @@ async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs
                 nursery.start_soon(job)
             started = trio.current_time()
             for number in range(1, RELOADS + 1):
-                await reload(proxy, variant(number, servers, port, workers), number)
+                await reload(proxy, variant(number, servers, more, workers), number)
                 if number % 4 == 1:
-                    async with websocket(f"127.0.0.1:{port}", "/more") as more:
-                        assert await more.echo(b"more") == b"more"
-                        await more.close()
+                    async with websocket(more, "/more") as tunnel:
+                        assert await tunnel.echo(b"more") == b"more"
+                        await tunnel.close()
                 if number == WARM_UP:
                     series, memory = await all_series(proxy), proxy.program.rss
             took = trio.current_time() - started
@@ -129,7 +129,7 @@ async def test_a_hundred_reloads_under_load_cut_refuse_and_leak_nothing(programs
     await proxy.wait_until(lambda seen: seen.total("tunnels_active") == 0, "tunnels gone")
     idle = await wait_until(lambda: quiet(proxy), "descriptors given back")
     for number in range(4):
-        await reload(proxy, variant(number + RELOADS + 1, servers, port, workers), number + RELOADS + 1)
+        await reload(proxy, variant(number + RELOADS + 1, servers, more, workers), number + RELOADS + 1)
     await wait_until(lambda: proxy.program.descriptors == idle, f"{idle} descriptors again")
     await proxy.stop()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from support.http_client import dial
+from support.ports import free_address
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ http {{
     map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
     upstream backend {{ {servers} }}
     server {{
-        listen 127.0.0.1:{port};
+        listen {address};
         location / {{
             proxy_pass http://backend;
             proxy_http_version 1.1;
@@ -48,12 +48,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    """A port that was free a moment ago; nginx cannot tell which one it chose."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 async def run_nginx(programs: Programs, upstreams: Sequence[str]) -> str:
     """The address of an nginx in front of `upstreams`; the test is skipped where there is none."""
     path = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -62,13 +56,12 @@ async def run_nginx(programs: Programs, upstreams: Sequence[str]) -> str:
     folder = programs.folder / f"nginx-{len(programs.started)}"
     folder.mkdir()
     servers = " ".join(f"server {address};" for address in upstreams)
-    port = free_port()
+    address = free_address()  # nginx cannot tell which port it chose
     config = folder / "nginx.conf"
-    config.write_text(RECIPE.format(folder=folder, servers=servers, port=port))
+    config.write_text(RECIPE.format(folder=folder, servers=servers, address=address))
     if os.geteuid() == 0:
         config.write_text(f"user root;\n{config.read_text()}")
     await programs.start("nginx", [path, "-p", str(folder), "-c", str(config)])
-    address = f"127.0.0.1:{port}"
 
     async def answers() -> bool:
         try:

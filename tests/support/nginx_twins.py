@@ -18,8 +18,8 @@ import attrs
 import pytest
 import trio
 from support.frames import KEY, upgrade_answer
-from support.http_client import HttpConnection, dial
-from support.nginx import free_port
+from support.http_client import HttpConnection, dial, split_address
+from support.ports import free_address, free_ipv6_port
 from support.serving import unix_upstream
 from support.upstream import reply, scripted_upstream
 from support.waiting import wait_until
@@ -67,16 +67,19 @@ class Loopback:
 
     def listener(self, said: str) -> str:
         if said not in self.listeners:
-            host = "[::1]" if said.startswith("[") else "127.0.0.1"
-            unix = said.startswith("unix:")
-            self.listeners[said] = f"unix:{self.folder}/public.sock" if unix else f"{host}:{free_port()}"
+            address = free_address()
+            if said.startswith("unix:"):
+                address = f"unix:{self.folder}/public.sock"
+            elif said.startswith("["):
+                address = f"[::1]:{free_ipv6_port()}"
+            self.listeners[said] = address
         return self.listeners[said]
 
     def upstream(self, said: str) -> str:
         if said not in self.upstreams:
             unix = said.startswith("unix:")
             number = len(self.upstreams)
-            self.upstreams[said] = f"unix:{self.folder}/up{number}" if unix else f"127.0.0.1:{free_port()}"
+            self.upstreams[said] = f"unix:{self.folder}/up{number}" if unix else free_address()
         return self.upstreams[said]
 
     def same_pool(self, one: str, other: str) -> bool:
@@ -181,8 +184,8 @@ async def run_twins(programs: Programs, loopback: Loopback, converted: Path) -> 
             if address.startswith("unix:"):
                 await stack.enter_async_context(unix_upstream(address.removeprefix("unix:"), serving))
             else:
-                port = int(address.rpartition(":")[2])
-                await stack.enter_async_context(scripted_upstream(serving, port=port))
+                host, port = split_address(address)
+                await stack.enter_async_context(scripted_upstream(serving, host=host, port=port))
         await start_nginx(programs, loopback)
         config = load_config(converted)
         listeners = tuple(attrs.evolve(each, address=_free(each.address)) for each in config.listeners)
