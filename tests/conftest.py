@@ -1,11 +1,12 @@
-"""Fixtures every test may ask for."""
+"""Fixtures every test may ask for, and how the suite runs: in how many processes, in which order, what may be skipped."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from support.processes import open_programs, raise_descriptor_limit
+from hypothesis import HealthCheck, settings
+from support.processes import ROOT, open_programs, raise_descriptor_limit
 
 # Autobahn|Testsuite runs on Python 2.7 alone, which no distribution or index offers any more: a machine has it or not.
 # The soak is long, and its faults are raced by the clock: .ci/full runs it.
@@ -17,6 +18,27 @@ MAY_BE_SKIPPED = (
     "tests/nspawn/test_nspawn.py::",
     "tests/soak/test_soak.py::",
 )
+
+
+MOST_PROCESSES = 4  # end-to-end tests start several programs each: more would only wait for one another
+END_TO_END = ROOT / "tests" / "end_to_end"
+
+# How long an example takes says nothing: other tests and other people use the machine, too.
+settings.register_profile("suite", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """The whole suite runs in a process for each CPU; what is named on the command line runs in this one."""
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    processes = 0 if named or config.option.usepdb else min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    return processes if processes > 1 else 0
+
+
+def pytest_collection_modifyitems(config, items):
+    """With several processes, the longest files come first and leave small ones to fill up with."""
+    if config.option.dist != "no" or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.path.is_relative_to(END_TO_END))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Where the program deviates from its design on purpose, a comment here says why.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,8 @@ def test_every_file_has_its_test_file(name):
     test = ROOT / "tests" / path.parent / f"test_{path.stem.strip('_')}.py"
     assert test.is_file(), f"{test.relative_to(ROOT)} is missing"
     assert "def test_" in test.read_text(), f"{test.relative_to(ROOT)} is empty"
+
+
+def test_the_gate_asks_for_every_branch_of_what_is_pure():
+    (names,) = re.findall(r"^pure=\((.*)\)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert {"wire", *names.split()} == PURE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trioproxy.board import CACHE_LINE_CELLS, OVERFLOW_CELLS, Board, Layout, Tally
+from trioproxy.board import CACHE_LINE_CELLS, CELL_BYTES, OVERFLOW_CELLS, Board, Layout, Memory, Tally, stride
 
 
 def test_a_series_keeps_its_column():
@@ -142,3 +142,42 @@ def test_untouched_columns_cost_no_memory():
     board = Board(Layout(columns=1 << 24))  # 128 MiB of address space
     board.rows[0].cells[1 << 23] += 1
     assert resident() - before < 16 * 1024 * 1024
+
+
+class Book:
+    """A journal of several layouts, on paper."""
+
+    def __init__(self, written):
+        self.written, self.read = written, 0
+
+    def append(self, series):
+        self.written.append(series)
+        return len(self.written) < 3
+
+    def news(self):
+        new, self.read = self.written[self.read :], len(self.written)
+        return new
+
+
+def test_what_one_process_writes_down_others_know_when_they_catch_up():
+    paper = []
+    one, other = Layout(journal=Book(paper)), Layout(journal=Book(paper))
+    column = one.intern("requests", ("a",))
+    assert other.find("requests", ("a",)) is None
+    for layout in (one, other):
+        layout.catch_up()
+        assert layout.find("requests", ("a",)) == column
+        assert [series.labels for series in layout.series] == [("a",)]
+    assert other.intern("requests", ("b",)) == column + 1
+    assert other.intern("requests", ("full",)) == 0 and other.refused == 1
+
+
+def test_several_layouts_share_one_memory():
+    layouts = [Layout(columns=100), Layout(columns=200, first=100)]
+    cells = memoryview(bytearray(2 * stride(200) * CELL_BYTES)).cast("q")
+    board = Board(layouts[0], 2, Memory(cells, 200, [(layouts[0], [0]), (layouts[1], [0, 1])]))
+    for layout in layouts:
+        column = layout.intern("requests", ())
+        for row in board.rows:
+            row.cells[column] = 1
+    assert board.find("requests", ()) == 1 + 2, "of the first layout one row counts alone"

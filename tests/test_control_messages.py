@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trioproxy.config import PoolConfig, UpstreamConfig
 from trioproxy.control_messages import (
     Abandon,
     Adopt,
@@ -23,6 +24,7 @@ from trioproxy.control_messages import (
     decode,
     encode,
 )
+from trioproxy.upstreams import Pool
 
 NEWS = (
     UpstreamNews("p", "localhost:80", "up", addresses=((2, ("127.0.0.1", 80)), (10, ("::1", 80, 0, 0)))),
@@ -52,6 +54,15 @@ def test_a_message_is_one_line_and_comes_out_as_it_went_in(message):
     line = encode(message)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert decode(line) == message
+
+
+def test_what_there_is_to_know_of_an_upstream():
+    (upstream,) = Pool(PoolConfig(name="p", upstreams=(UpstreamConfig(address="127.0.0.1:80"),))).upstreams
+    upstream.addresses = ((2, ("127.0.0.1", 80)),)
+    upstream.draining = True
+    assert UpstreamNews.of(upstream) == UpstreamNews(
+        "p", "127.0.0.1:80", upstream.health.state, draining=True, addresses=upstream.addresses
+    )
 
 
 def test_addresses_are_what_sockets_take():

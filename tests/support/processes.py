@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "tests" / "peers"
 PYTHON = sys.executable
+# Where compiled modules are not to be kept, each of some thousand starts would compile them all: a fifth of its time.
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 TEST_SECONDS = 150.0  # a guard: a peer that waits for ever must not hang the suite
 
 # LISTEN_PID must be the program's own process id, which only the child itself knows before it becomes the program;
@@ -166,7 +168,7 @@ class Programs:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **COMPILED, **(env or {})},
             pass_fds=tuple(sockets.values()),
         )
         program = Program(name, process)
