@@ -82,7 +82,8 @@ ONLY = {
     "socket": {"transport", "sockets", "streaming", "systemd", "handover", "relay.pump", "relay.ports", "relay.streams"}
     | {"control_channel", "rights"},  # sockets as such are what it passes on
     "mmap": {"board", "shared_board"},
-    "signal": {"lifecycle", "worker"},  # a worker ignores them, as they are the supervisor's
+    # A worker ignores them, as they are the supervisor's. Who has changed a terminal has to restore it.
+    "signal": {"lifecycle", "worker", "cli._top.screen"},
     "trio_websocket": {"probes", "demo"},
     "httptools": {"wire"},
     "structlog": {"logs"},

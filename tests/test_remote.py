@@ -163,3 +163,37 @@ async def test_a_token_that_no_header_can_carry_is_told():
     async with admin(token=b"two\nlines") as asked:
         told, _ = await failed(asked.remote)
     assert "token" in told and asked.requests == []
+
+
+async def test_a_stream_is_told_block_by_block_until_it_ends():
+    blocks = b'retry: 1000\nevent: history\ndata: {"samples": []}\n\n:\n\nevent: sample\ndata: {"tunnels": 1}\n\n'
+    async with admin(blocks, token=b"secret") as asked:
+        told = await ask(lambda: list(asked.remote.live()))
+    assert told == [("history", {"samples": []}), ("sample", {"tunnels": 1})]
+    ((head, _),) = asked.requests
+    assert head.start == b"GET /api/live HTTP/1.1" and head.get(b"authorization") == b"Bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        (b'{"error": "token required"}', "401 Unauthorized", "token required; --token-file says where it is"),
+        (b'{"error": "as many as there may be"}', "503 Service Unavailable", "as many as there may be"),
+        (b"event: sample\ndata: nothing\n\n", "200 OK", "no admin of a trioproxy"),
+        (b"event: sample\ndata: \xff\n\n", "200 OK", "no admin of a trioproxy"),
+    ],
+)
+async def test_a_stream_that_is_none_is_told_in_one_line(answer, status, said):
+    async with admin(answer, status) as asked:
+        with pytest.raises(RemoteError, match=said):
+            await ask(lambda: list(asked.remote.live()))
+
+
+async def test_a_stream_that_breaks_off_is_told_in_one_line():
+    async def talk(http):
+        await http.head()
+        await http.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nevent: sample\n")
+
+    async with scripted_upstream(talk) as upstream:
+        with pytest.raises(RemoteError, match=upstream.address):
+            await ask(lambda: list(Remote(upstream.address).live()))

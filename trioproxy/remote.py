@@ -6,6 +6,8 @@ What is asked and how it is shown is each command's (`cli`), what is answered `a
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -13,7 +15,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
 SECONDS: Final = 10.0  # for the connect, and for each read
 PAGE: Final = 1000  # tunnels asked for at once, the most the admin gives
@@ -47,18 +49,40 @@ class Remote:
 
     def tunnels(self, most: int | None, where: Mapping[str, str]) -> Iterator[tuple[int, list[Any]]]:
         """The open tunnels that have these values, `most` at most, page by page; with each, how many there are."""
-        after: dict[str, str] = {}
+        after = ""
         left = most
         while left is None or left > 0:
             limit = PAGE if left is None else min(left, PAGE)
-            headers, rows = self._ask("GET", "/api/tunnels?" + urlencode({**where, **after, "limit": limit}))
-            if not isinstance(rows, list):
-                raise RemoteError(f"what answers at {self.address} is no admin of a trioproxy")
-            yield int(headers.get("X-Total-Count", len(rows))), rows
+            total, rows = self.page(after, limit, where)
+            yield total, rows
             if len(rows) < limit:
                 return
-            after = {"after": rows[-1]["id"]}
+            after = rows[-1]["id"]
             left = None if left is None else left - len(rows)
+
+    def page(self, after: str, limit: int, where: Mapping[str, str] | None = None) -> tuple[int, list[Any]]:
+        """How many open tunnels have these values, and `limit` of them behind the id `after` ("": the first)."""
+        query = {**(where or {}), **({"after": after} if after else {}), "limit": limit}
+        headers, rows = self._ask("GET", "/api/tunnels?" + urlencode(query))
+        if not isinstance(rows, list):
+            raise RemoteError(f"what answers at {self.address} is no admin of a trioproxy")
+        return int(headers.get("X-Total-Count", len(rows))), rows
+
+    def live(self) -> Generator[tuple[str, Any], None, None]:
+        """What happens from second to second: `history`, `sample` or `event`, and what it says; until it ends.
+
+        To be closed. Silence for SECONDS is a RemoteError, too.
+        """
+        with self._asking("GET", "/api/live") as answer:
+            if answer.status != HTTPStatus.OK:
+                self._read(answer)
+            kind = ""
+            while line := answer.readline(_MOST_BYTES):
+                name, _, value = line.decode().rstrip("\r\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    yield kind, json.loads(value)
 
     def drain(self, pool: str, upstream: str, times: Mapping[str, float]) -> Any:
         """Drain an upstream; `times` has `spread` and `timeout`, or what the proxy is configured with is taken."""
@@ -73,6 +97,12 @@ class Remote:
         return self._ask("POST", f"/api/tunnels/{quote(tunnel, safe='')}/close", {"code": code})[1]
 
     def _ask(self, method: str, target: str, body: object = None) -> tuple[HTTPMessage, Any]:
+        with self._asking(method, target, body) as answer:
+            return answer.headers, self._read(answer)
+
+    @contextmanager
+    def _asking(self, method: str, target: str, body: object = None) -> Iterator[HTTPResponse]:
+        """Within the block, its answer can be read; what goes wrong with that is a RemoteError."""
         headers: dict[str, str | bytes] = {"Content-Type": "application/json"} if method == "POST" else {}
         if not all(b"!" <= self.token[at : at + 1] <= b"~" for at in range(len(self.token))):
             raise RemoteError("the token has characters that no header can carry")
@@ -83,8 +113,7 @@ class Remote:
         try:
             content = json.dumps(body) if method == "POST" else None
             connection.request(method, target, content, headers)
-            answer = connection.getresponse()
-            return answer.headers, self._read(answer)
+            yield connection.getresponse()
         except OSError as error:
             hint = " (is it running?)" if isinstance(error, ConnectionRefusedError) else ""
             reason = (error.strerror or str(error)).lower()
@@ -96,9 +125,9 @@ class Remote:
 
     def _read(self, answer: HTTPResponse) -> Any:
         document = json.loads(answer.read(_MOST_BYTES))
-        if answer.status == 200:  # noqa: PLR2004 - OK
+        if answer.status == HTTPStatus.OK:
             return document
-        hint = "; --token-file says where it is" if answer.status == 401 else ""  # noqa: PLR2004 - Unauthorized
+        hint = "; --token-file says where it is" if answer.status == HTTPStatus.UNAUTHORIZED else ""
         raise RemoteError(f"{document['error']}{hint}", answer.status)
 
 

@@ -1,4 +1,4 @@
-"""A reader of /api/live: server-sent events as a browser takes them, block by block."""
+"""A reader of /api/live: server-sent events as a browser takes them, block by block. And samples made up for tests."""
 
 from __future__ import annotations
 
@@ -57,3 +57,39 @@ async def following(address, **headers):
         followed = Stream(stream)
         followed.head = await followed.until(b"\r\n\r\n")
         yield followed
+
+
+def sample(**changed):
+    """What a busy proxy tells in some second."""
+    return {
+        "time": 1790000000.0,
+        "state": "running",
+        "tunnels": 1240,
+        "connections": 1300,
+        "messages_per_second": {"to_upstream": 60.0, "to_client": 902.1},
+        "bytes_per_second": {"to_upstream": 4096.0, "to_client": 731002.0},
+        "requests_per_second": 3.0,
+        "handshakes_per_second": {"accepted": 2.0, "failed": 0.5},
+        "handshake_seconds": {"p50": 0.0018, "p99": 0.0049},
+        "endings_per_second": {"idle": 1.0, "done": 20.5},
+        "pools": [],
+        **changed,
+    }
+
+
+def upstream(address, **changed):
+    """One of its upstreams."""
+    return {
+        "address": address,
+        "state": "up",
+        "health": "up",
+        "drain": None,
+        "weight": 1,
+        "backup": False,
+        "active": 12,
+        "tunnels": 11,
+        "messages_per_second": {"to_upstream": 30.0, "to_client": 451.0},
+        "bytes_per_second": {"to_upstream": 2048.0, "to_client": 365501.0},
+        "last_probe": {"when": 1790000000.0, "result": "ok", "seconds": 0.0004, "detail": ""},
+        **changed,
+    }
