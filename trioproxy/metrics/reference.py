@@ -23,7 +23,8 @@ these there are `process_*` and `python_info` of prometheus-client.
 
 - Label values come from the configuration or from closed sets, never from what peers send. Where there is no route,
   pool or upstream, the value is `none`. The sets `by`, `phase` and `reason` are explained in [logs.md](logs.md).
-- Figures of tunnels (bytes, frames, messages) are live while the tunnel is open, and exact when it has ended.
+- Figures of tunnels (bytes, frames, messages) are live while the tunnel is open, and exact when it has ended (with
+  several workers: up to a second later).
 - Series that are known beforehand exist at 0 from the start, so that `rate()` and `increase()` see their first event.
 - An answer is kept for half a second: who scrapes more often sees the same figures again.
 - With several workers an answer is the sum of all; `process_*` are the supervisor's. What a worker counted stays when

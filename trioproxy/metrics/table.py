@@ -182,8 +182,8 @@ BYTES: Final = Metric.counter(
 )
 FRAMES: Final = Metric.counter(
     "trioproxy_frames_total",
-    "WebSocket frames received, counted when their header is complete. `other` are reserved opcodes, which only pass "
-    "with strict = false.",
+    "WebSocket frames received, counted when their header is complete; not the one that breaks a rule or a limit, nor "
+    "what comes behind it. `other` are reserved opcodes, which only pass with strict = false.",
     (*_UPSTREAM, "direction", "opcode"),
 )
 MESSAGES: Final = Metric.counter(
