@@ -125,6 +125,11 @@ def test_an_answer_to_head_announces_the_body_it_has_not():
     assert (head.get(b"content-length"), body) == (b"14", b"")
 
 
+def test_an_answer_of_our_own_has_the_id_of_its_request():
+    head, _ = head_and_body(own_answer(502, head_only=False, close=True, request_id=b"5f3a9c-1"))
+    assert head.get(b"x-request-id") == b"5f3a9c-1"
+
+
 def test_204_has_no_body_and_announces_none():
     head, body = head_and_body(own_answer(204, head_only=False, close=True))
     assert (head.names, body) == ([b"connection"], b"")

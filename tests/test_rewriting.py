@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trioproxy.config import RouteConfig
-from trioproxy.rewriting import client_fields, upstream_fields, upstream_host, without_port
+from trioproxy.rewriting import client_fields, kept_request_id, upstream_fields, upstream_host, without_port
 from trioproxy.wire.headers import Field, Headers
 from trioproxy.wire.http1 import CHUNKED, BodyKind, RequestHead, ResponseHead
 
@@ -20,6 +20,7 @@ def fields(
     version: bytes = b"1.1",
     trusted: bool = False,
     via: str = "",
+    request_id: bytes = b"",
     **route,
 ) -> list[tuple[bytes, bytes]]:
     """The fields the upstream 10.0.0.1:3000 gets; X-Forwarded-* only where `forwarded` is asked for."""
@@ -27,7 +28,14 @@ def fields(
     head = RequestHead(b"GET", b"/", version, received, host, BodyKind.NONE, None, True, False)
     config = RouteConfig(**{"path": "/", "pool": "backend", "forwarded": False, **route})
     made = upstream_fields(
-        head, config, client="192.0.2.7", scheme="http", trusted=trusted, via=via, upstream="10.0.0.1:3000"
+        head,
+        config,
+        client="192.0.2.7",
+        scheme="http",
+        trusted=trusted,
+        via=via,
+        upstream="10.0.0.1:3000",
+        request_id=request_id,
     )
     return pairs(made)
 
@@ -215,3 +223,37 @@ def test_other_answers_keep_their_length(status):
 def test_a_426_still_says_to_what_rfc_9110_15_5_22(close, connection):
     lines = [(b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
     assert answer(426, *lines, close=close) == [*lines[:2], (b"Connection", connection)]
+
+
+def test_a_request_id_replaces_what_the_client_sent_even_one_it_called_hop_by_hop():
+    lines = [(b"X-REQUEST-ID", b"theirs"), (b"A", b"b"), (b"x-request-id", b"again")]
+    assert fields(*lines, request_id=b"ours") == [HOST, (b"X-Request-Id", b"ours"), (b"A", b"b")]
+    nominated = [*lines, (b"Connection", b"x-request-id")]
+    assert fields(*nominated, request_id=b"ours") == [HOST, (b"A", b"b"), (b"X-Request-Id", b"ours")]
+    assert fields(request_id=b"ours", set_headers={"X-Request-Id": "fixed"}) == [HOST, (b"X-Request-Id", b"fixed")]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([b"5f3a9c-1"], b"5f3a9c-1"),
+        ([b"a" * 128], b"a" * 128),
+        ([b"a" * 129], b""),
+        ([b"a", b"a"], b""),
+        ([b"a b"], b""),
+        ([b'"a"'], b""),
+        ([b"\xe9"], b""),
+        ([b""], b""),
+        ([], b""),
+    ],
+)
+def test_one_plain_word_is_kept_as_request_id(values, kept):
+    received = Headers.from_pairs([(b"X-Request-Id", value) for value in values])
+    assert kept_request_id(RequestHead(b"GET", b"/", b"1.1", received, b"", BodyKind.NONE, None, True, False)) == kept
+
+
+def test_the_client_is_told_the_id_of_its_request_and_no_other():
+    received = Headers.from_pairs([(b"X-Request-Id", b"theirs"), (b"A", b"b")])
+    head = ResponseHead(200, b"OK", b"1.1", received, BodyKind.NONE, None, True)
+    assert pairs(client_fields(head, close=False, request_id=b"ours")) == [(b"X-Request-Id", b"ours"), (b"A", b"b")]
+    assert pairs(client_fields(head, close=False)) == [(b"X-Request-Id", b"theirs"), (b"A", b"b")]

@@ -1,6 +1,7 @@
 """Turns the record of a request or tunnel into its log lines, if `log.access` asks for them.
 
-Nothing of a header's value is in them but Host, User-Agent and Origin, and no query string: those carry secrets.
+Nothing of a header's value is in them but Host, User-Agent and Origin, and an X-Request-Id where a route keeps it; and
+no query string: those carry secrets.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from trioproxy.record import Record
 
 _WHO: Final = (
-    "id", "client", "listener", "route", "pool", "upstream",
+    "id", "request_id", "client", "listener", "route", "pool", "upstream",
     "method", "path", "host", "user_agent", "origin",
     "status", "subprotocol", "attempts", "head_s", "connect_s", "handshake_s",
 )  # fmt: skip

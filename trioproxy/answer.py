@@ -91,7 +91,8 @@ class Answer:
         chunked = unframed and request.version == b"1.1"
         if self.exchange.context.ends(client.entrance):
             client.reusable = False
-        fields = client_fields(head, close=not client.reusable, framing=CHUNKED if chunked else ())
+        framing = CHUNKED if chunked else ()
+        fields = client_fields(head, close=not client.reusable, request_id=client.request_id, framing=framing)
         out = [response_head(head.status, head.reason, fields)]
         more = self._collect(out, chunked=chunked)
         client.answering = True

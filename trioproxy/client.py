@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.rewriting import REQUEST_ID
 from trioproxy.streaming import BROKEN, broken, post, receive, receive_at_once, send
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
@@ -58,6 +59,7 @@ class Client:
     reusable: bool = True  # whether another request may follow on this connection
     answering: bool = False  # a final head has gone out: no answer of ours can replace it any more
     open_ended: bool = False  # nothing but the end of the connection ends the body of the answer under way
+    request_id: bytes = b""  # what X-Request-Id is in the answer under way; b"" leaves it to the upstream
     ended: bool = False  # the client has sent FIN
     cut: bool = False  # nothing more can be told to it: close without ceremony
 
@@ -120,11 +122,11 @@ class Client:
         Details belong into the log, so the body says no more than the status. Raises ProxyError if the client is gone.
         """
         self.answering = True
-        data = own_answer(status, head_only=head_only, close=not self.reusable)
+        data = own_answer(status, head_only=head_only, close=not self.reusable, request_id=self.request_id)
         await self.send(data, patience=ANSWER_SECONDS)
 
 
-def own_answer(status: int, *, head_only: bool, close: bool) -> bytes:
+def own_answer(status: int, *, head_only: bool, close: bool, request_id: bytes = b"") -> bytes:
     """A complete answer of the proxy's own, with the fields that its status demands (RFC 9110 §15)."""
     reason = http.HTTPStatus(status).phrase.encode("ascii")
     body = b"" if status == http.HTTPStatus.NO_CONTENT else b"%d %s\n" % (status, reason)
@@ -133,6 +135,8 @@ def own_answer(status: int, *, head_only: bool, close: bool) -> bytes:
         fields.append(make_field(b"Content-Type", b"text/plain; charset=utf-8"))
         fields.append(make_field(b"Content-Length", b"%d" % len(body)))
     options = [b"upgrade"] * (status == http.HTTPStatus.UPGRADE_REQUIRED) + [b"close"] * close
+    if request_id:
+        fields.append(make_field(REQUEST_ID, request_id))
     if options:
         fields.append(make_field(b"Connection", b", ".join(options)))
     return response_head(status, reason, fields) + (b"" if head_only else body)

@@ -235,6 +235,9 @@ class RouteConfig:
         "keep", 'Host sent to the upstream: "keep", "strip-port", "upstream", "literal:NAME".'
     )
     forwarded: Flag = setting(True, "Send X-Forwarded-For, -Proto, -Host and X-Real-IP.")
+    request_id: Annotated[str, rules.choice("off", "set", "keep")] = setting(
+        "off", 'X-Request-Id to upstream and client: "set" is the id of the log, "keep" the client\'s if it sent one.'
+    )
     set_headers: Mapping[FieldName, FieldValue] = table(dict, 'Fields set on the request; "" removes.')
     strip_prefix: Flag = setting(False, "Take the route's path off the target.")
     replace_prefix: Path | None = setting(None, "Put this in its place: what proxy_pass with a URI does.")

@@ -68,7 +68,8 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     RouteConfig: {
         Reload.WAY: "host path listeners pool",
         Reload.NAME: "name",
-        Reload.REQUESTS: "exact host_header forwarded set_headers strip_prefix replace_prefix allowed_origins",
+        Reload.REQUESTS: "exact host_header forwarded request_id set_headers strip_prefix replace_prefix "
+        "allowed_origins",
     },
     UpstreamConfig: {Reload.WAY: "address", Reload.REQUESTS: "weight max_connections backup"},
     HealthConfig: {Reload.PROBES: "probe path host port headers subprotocol expect interval timeout rise fall"},

@@ -23,6 +23,7 @@ from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
 from trioproxy.exchange import Exchange
 from trioproxy.forward import forward_request
 from trioproxy.record import Record
+from trioproxy.rewriting import kept_request_id
 from trioproxy.streaming import abort, close_at_once, close_gently, watch
 from trioproxy.tunnels import count_ending, tunnel_ended, tunnel_opened, unforeseen
 from trioproxy.upgrade import Upgraded, open_tunnel
@@ -88,6 +89,7 @@ async def _serve_requests(
     patience = context.config.timeouts.head
     while client.reusable:
         client.answering = client.open_ended = False
+        client.request_id = b""
         record = Record(client=address, listener=entrance.config.name)
         if context.log.access:
             record.id = context.next_id()
@@ -236,6 +238,11 @@ def _route(context: Context, client: Client, head: RequestHead, record: Record) 
     if route is None:
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.NO_ROUTE, 404, "no route for this host and path")
     record.route, record.pool = route.name, route.pool
+    if route.request_id != "off":
+        record.id = record.id or context.next_id()
+        kept = kept_request_id(head) if route.request_id == "keep" else b""
+        record.request_id = kept.decode("ascii")
+        client.request_id = kept or record.id.encode("ascii")
     return Exchange(context, client, head, route, context.pools[route.pool], record)
 
 

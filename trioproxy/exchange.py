@@ -47,6 +47,7 @@ class Exchange:
             trusted=self.client.trusted,
             via=self.context.config.server.via,
             upstream=upstream.address,
+            request_id=self.client.request_id,
             framing=framing,
         )
         return request_head(self.head.method, rewrite_target(self.route, self.head.target), fields)

@@ -22,6 +22,7 @@ class Record:
     """
 
     id: str = ""
+    request_id: str = ""  # an X-Request-Id of the client's own that was kept
     client: str = ""  # the IP address of whoever connected, or "unix"
     listener: str = ""
     route: str = ""

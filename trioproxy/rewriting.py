@@ -5,7 +5,8 @@ Pure. What is hop-by-hop, and the X-Forwarded family, are `wire.headers`' knowle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from trioproxy.wire.headers import add_forwarded, make_field, put, via_field, without
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from trioproxy.config import RouteConfig
     from trioproxy.wire.headers import Field
     from trioproxy.wire.http1 import RequestHead, ResponseHead
+
+REQUEST_ID: Final = b"X-Request-Id"
+# UUIDs, ULIDs, base64 and the like; nothing that quotes, ends a field or a log's line.
+_KEPT: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 
 
 def upstream_fields(
@@ -26,6 +31,7 @@ def upstream_fields(
     trusted: bool,
     via: str,
     upstream: str,
+    request_id: bytes = b"",
     framing: Collection[Field] = (),
 ) -> list[Field]:
     """The fields of `head` as `upstream` (its address) shall see them: of hop-by-hop ones, `framing` alone.
@@ -45,6 +51,8 @@ def upstream_fields(
         fields = add_forwarded(fields, client=client, scheme=scheme, host=head.host, trusted=trusted)
     if via:
         fields.append(via_field(head.version, via))
+    if request_id:
+        put(fields, REQUEST_ID, request_id)
     for name, value in route.set_headers.items():
         if value:
             put(fields, name.encode("ascii"), value.encode("utf-8"))
@@ -54,14 +62,24 @@ def upstream_fields(
     return fields
 
 
-def client_fields(head: ResponseHead, *, close: bool, framing: Collection[Field] = ()) -> list[Field]:
+def kept_request_id(head: RequestHead) -> bytes:
+    """The X-Request-Id a client sent, if it is one and can stand in any log: letters, digits, some signs; else b""."""
+    values = head.headers.get_all(REQUEST_ID)
+    return values[0] if len(values) == 1 and _KEPT.fullmatch(values[0]) else b""
+
+
+def client_fields(
+    head: ResponseHead, *, close: bool, request_id: bytes = b"", framing: Collection[Field] = ()
+) -> list[Field]:
     """The fields of an upstream's answer as the client shall see them: of hop-by-hop ones, `framing`, and Connection.
 
-    `close` says that no other answer follows on this connection.
+    `close` says that no other answer follows on this connection; `request_id` replaces the upstream's, if any.
     """
     fields = [*head.headers.end_to_end()]
     if head.status < 200 or head.status == 204:  # noqa: PLR2004
         fields = without(fields, (b"content-length",))  # there is no body, whatever it says (RFC 9110 §8.6)
+    if request_id:
+        put(fields, REQUEST_ID, request_id)
     options = [b"close"] if close else []
     if head.status == 426:  # noqa: PLR2004
         # It must say to what (RFC 9110 §15.5.22), and that concerns the two ends although the field is hop-by-hop.

@@ -62,6 +62,7 @@ def _row(opened: Upgraded, now: float) -> dict[str, Any]:
         "subprotocol": record.subprotocol,
         "closing": tunnel.closing,
         "age": round(now - opened.since, 3),
+        **({"request_id": record.request_id} if record.request_id else {}),
         "idle": round(max(0.0, now - last), 3),
         "frames": {name: way.frames for name, way in ways.items()},
         "messages": {name: way.messages for name, way in ways.items()},

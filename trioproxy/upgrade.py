@@ -142,7 +142,7 @@ async def _first_answer(exchange: Exchange, connection: UpstreamConnection, answ
 async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: Answer, head: ResponseHead) -> Upgraded:
     """Send the 101 and hand over what both sides sent behind their heads (RFC 6455 §4.1: frames may follow at once)."""
     client, record = exchange.client, exchange.record
-    fields = client_fields(head, close=False, framing=UPGRADE_FIELDS)
+    fields = client_fields(head, close=False, request_id=client.request_id, framing=UPGRADE_FIELDS)
     client.answering = client.open_ended = True  # of a tunnel that comes to nothing only a reset can tell
     record.status = head.status
     record.subprotocol = head.headers.get(b"Sec-WebSocket-Protocol", b"").decode("latin-1")

@@ -137,7 +137,7 @@ def test_fields_that_are_the_same_for_all_requests_are_set(tmp_path, inner, head
 @pytest.mark.parametrize(
     "inner",
     [
-        "proxy_set_header X-Request-ID $request_id;",
+        "proxy_set_header X-Trace $request_id;",
         "proxy_set_header X-Forwarded-For $http_cf_connecting_ip;",
         "proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
         "proxy_set_header X-A 1; proxy_set_header x-a 2;",
@@ -146,6 +146,13 @@ def test_fields_that_are_the_same_for_all_requests_are_set(tmp_path, inner, head
 )
 def test_what_hangs_on_the_request_is_left_over(tmp_path, inner):
     assert [line for line, _ in fields(tmp_path, inner).left_over] == [6]
+
+
+def test_a_request_id_is_set_where_nginx_sets_its_own(tmp_path):
+    found = fields(tmp_path, "proxy_set_header X-Request-ID $request_id;")
+    assert found.route["request_id"] == "set" and found.found.complete
+    found = fields(tmp_path, "proxy_set_header X-Request-ID $http_x_request_id;")
+    assert "request_id" not in found.route and found.found.complete
 
 
 def test_of_several_ports_none_can_be_named(tmp_path):

@@ -74,6 +74,7 @@ class FieldRules:
         self._check_upgrade(fields.pop("upgrade", None), fields.pop("connection", None))
         self._host(route, fields.pop("host", None))
         family = {name: fields.pop(name) for name in _NATIVE if name in fields}
+        self._request_id(route, fields)
         for statement in fields.values():
             self._plain_field(headers, statement)
         self._forwarded(route, headers, family)
@@ -177,6 +178,13 @@ class FieldRules:
             del fixed["scheme"], fixed["server_port"]
         self.notes.converted(*used)
         return substitute(text, {name: value for name, value in fixed.items() if value}).strip(" ")
+
+    def _request_id(self, route: Table, fields: dict[str, Statement]) -> None:
+        """X-Request-ID $request_id: what `request_id` does, which the client hears of, too."""
+        statement = fields.get("x-request-id")
+        if statement is not None and self._filled(statement) == "$request_id":
+            route.add("request_id", "set", fields.pop("x-request-id"), comment="in the answer, too")
+            self.notes.converted(statement)
 
     def _plain_field(self, headers: Table, statement: Statement) -> None:
         name, value = statement.value, self._filled(statement)

@@ -40,7 +40,7 @@ CONVERTED: Final[Mapping[str, str]] = {
     "map": "as far as `Connection` hangs on it: upgrades are upgraded here without it",
     "set": "put in where it stands, if it is a literal that is set once",
     "proxy_http_version": "HTTP/1.1 is always spoken to upstreams",
-    "proxy_set_header": "`host_header`, `forwarded`, `set_headers`; Upgrade and Connection are always right here",
+    "proxy_set_header": "`host_header`, `forwarded`, `request_id`, `set_headers`; Upgrade and Connection are right",
     "proxy_read_timeout": "`timeouts.response` and `timeouts.tunnel_idle` of the route",
     "proxy_connect_timeout": "`timeouts.connect` of the route",
     "proxy_next_upstream": "`attempts`, `retry_on` of the pool",
