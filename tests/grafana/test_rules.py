@@ -88,9 +88,11 @@ def test_an_alert_has_tests_of_both_kinds(alert):
     cases = [case for case in CASES if case["name"].split()[0] == alert["alert"]]
     assert {case["name"].split()[1] for case in cases} == {"fires", "is"}
     for case in cases:
-        (test,) = case["promql_expr_test"]
-        assert test["expr"] == f'ALERTS{{alertname="{alert["alert"]}", alertstate="firing"}}'
-        assert bool(test.get("exp_samples")) == (case["name"].split()[1] == "fires")
+        wanted = ["is"] if case["name"].split()[1] == "is" else ["pending", "firing"] if "for" in alert else ["firing"]
+        for state, test in zip(wanted, case["promql_expr_test"], strict=True):
+            asked = f'ALERTS{{alertname="{alert["alert"]}", alertstate="{state.replace("is", "firing")}"}}'
+            assert test["expr"] in {asked, f"max_over_time({asked}[2h])"}
+            assert bool(test.get("exp_samples")) == (state != "is")
 
 
 @each_alert
@@ -98,7 +100,7 @@ def test_the_text_of_an_alert_uses_labels_that_it_has(alert):
     used = set(re.findall(r"\$labels\.(\w+)", str(alert["annotations"])))
     firing = [case for case in CASES if case["name"].startswith(f"{alert['alert']} fires")]
     for case in firing:
-        ((sample,),) = (test["exp_samples"] for test in case["promql_expr_test"])
+        (sample,) = case["promql_expr_test"][-1]["exp_samples"]
         assert used <= set(re.findall(r'(\w+)="[^"]', sample["labels"]))
 
 
