@@ -5,7 +5,6 @@ What is done with a request is elsewhere: `connection` tells the story, `forward
 
 from __future__ import annotations
 
-import contextlib
 import http
 from typing import TYPE_CHECKING
 
@@ -70,9 +69,12 @@ class Client:
 
     def look(self) -> None:
         """Feed the parser with what has come already, if anything has. What is wrong, `receive` will find again."""
-        with contextlib.suppress(*BROKEN):
-            if data := receive_at_once(self.stream, READ_SIZE):
-                self.parser.receive_data(data)
+        try:
+            data = receive_at_once(self.stream, READ_SIZE)
+        except BROKEN:
+            return
+        if data:
+            self.parser.receive_data(data)
 
     async def receive(self, phase: Phase) -> bool:
         """Feed the parser with one read; False once the client has sent FIN. Raises ProxyError for a reset."""

@@ -116,7 +116,7 @@ class Listener:
                 self._rejections += 1
                 connections.start_soon(self._reject, transport.as_stream(sock))
             return
-        client = transport.client_name(sock.family, peer)
+        client = transport.client_name(peer)
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
         handle = functools.partial(handle, address=client, trusted=self._trusts(client))

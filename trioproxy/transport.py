@@ -72,9 +72,9 @@ def _format_sockaddr(family: int, sockaddr: Any) -> str:
     return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def client_name(family: int, sockaddr: Any) -> str:
+def client_name(sockaddr: Any) -> str:
     """The client's IP address as text, without port; `unix` for a Unix socket; IPv4-mapped addresses as IPv4."""
-    if family == socket.AF_UNIX:
+    if not isinstance(sockaddr, tuple):  # a path or a name; asking the socket what it is costs more than accepting it
         return "unix"
     host = str(sockaddr[0])
     return host.removeprefix("::ffff:") if "." in host else host
@@ -153,7 +153,7 @@ def _listen(family: int, sockaddr: Any, options: Sequence[int]) -> socket.socket
     try:
         for option in options:
             sock.setsockopt(socket.SOL_SOCKET, option, 1)
-        _set_options(sock)
+        _set_options(sock, family)
         if family == socket.AF_INET6:
             # As nginx: [::]:80 is IPv6 alone, so that 0.0.0.0:80 can stand beside it.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -200,7 +200,7 @@ def _adopt(text: str, passed: Sequence[socket.socket]) -> list[socket.socket]:
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ListenError(f"cannot listen on {text}: not a listening stream socket")
         sock.setblocking(False)
-        _set_options(sock)
+        _set_options(sock, sock.family)
     return list(passed)
 
 
@@ -281,16 +281,16 @@ async def _connect(family: int, sockaddr: Any, patience: float) -> socket.socket
             code = errno.ECONNREFUSED
         if code:
             raise OSError(code, os.strerror(code))
-        _set_options(sock)
+        _set_options(sock, family)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _set_options(sock: socket.socket) -> None:
+def _set_options(sock: socket.socket, family: int) -> None:
     """What each connection needs (tcp(7)); what a listener accepts inherits it, which is cheaper."""
-    if sock.family == socket.AF_UNIX:
+    if family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # the kernel finds out about peers that are gone
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small writes are not delayed

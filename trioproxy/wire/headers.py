@@ -76,12 +76,12 @@ class Headers:
 
     fields: tuple[Field, ...]
 
-    keys: tuple[bytes, ...]
-    """The lines' names in lower case, in order."""
+    keys: dict[bytes, Field]
+    """The lines' names in lower case, each with the last line of that name."""
 
     def __init__(self, fields: Iterable[Field] = ()) -> None:
         self.fields = fields = tuple(fields)
-        self.keys = tuple([field.key for field in fields])
+        self.keys = {field.key: field for field in fields}
         self._end_to_end: tuple[Field, ...] | None = None
 
     @classmethod
@@ -101,7 +101,7 @@ class Headers:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
             return NotImplemented
-        return self.keys == other.keys and [value for _, value in self] == [value for _, value in other]
+        return [(field.key, field.value) for field in self.fields] == [(one.key, one.value) for one in other.fields]
 
     def __repr__(self) -> str:
         return f"Headers.from_pairs({list(self)!r})"
@@ -112,26 +112,24 @@ class Headers:
     def get(self, name: bytes, default: bytes) -> bytes: ...
     def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
         """The value of the first line of that name, or `default`."""
-        key = name.lower()
-        keys = self.keys
-        return self.fields[keys.index(key)].value if key in keys else default
+        values = self.get_all(name)
+        return values[0] if values else default
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of all lines of that name, in order."""
         key = name.lower()
-        keys = self.keys
-        if key not in keys:  # most that are asked for
+        last = self.keys.get(key)
+        if last is None:  # most that are asked for
             return []
-        if keys.count(key) == 1:
-            return [self.fields[keys.index(key)].value]
+        if len(self.keys) == len(self.fields):  # most heads have no name twice
+            return [last.value]
         return [field.value for field in self.fields if field.key == key]
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of all lines of that name, lower case, without empty ones (RFC 9110 §5.6.1)."""
-        keys = self.keys
-        if name not in keys and name.lower() not in keys:
-            return ()
         values = self.get_all(name)
+        if not values:
+            return ()
         line = values[0] if len(values) == 1 else b",".join(values)
         return _remembered_members(line) if len(line) <= MAX_REMEMBERED else _members(line)
 
