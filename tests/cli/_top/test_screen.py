@@ -7,7 +7,7 @@ import termios
 from contextlib import AsyncExitStack
 
 from support.commands import commanded
-from support.nginx import free_port
+from support.ports import free_address
 from support.serving import make_config, talk_both, unix_upstream
 from support.terminals import terminal
 
@@ -60,7 +60,7 @@ async def test_what_passes_shows_and_an_upstream_is_drained_and_taken_back(tmp_p
 
 
 async def test_an_upstream_that_dies_turns_red_and_a_proxy_that_is_restarted_is_found_again(tmp_path):
-    admin = f"127.0.0.1:{free_port()}"
+    admin = free_address()
     config = make_config(f"unix:{tmp_path}/echo", health=PROBED, admin=AdminConfig(address=admin))
     async with unix_upstream(tmp_path / "echo", talk_both), AsyncExitStack() as first:
         await first.enter_async_context(serve(config))
