@@ -61,6 +61,7 @@ RANKS = (
     {"reloader"},
     # lifecycle: above server, not below. It runs a proxy as a process; a proxy in a library knows no process.
     {"lifecycle", "demo"} | {"remote"},  # for commands alone; it needs nothing of the proxy
+    {"chaos"},  # above lifecycle only in that it starts the whole program, as a process
     {"cli", "__init__"},
     {"__main__"},
 )
@@ -80,11 +81,12 @@ ONLY = {
     "prometheus_client": {"metrics", "admin"},
     # Raw sockets. relay.ports is the pump's other half, and relay.streams prepares resets.
     "socket": {"transport", "sockets", "streaming", "systemd", "handover", "relay.pump", "relay.ports", "relay.streams"}
+    | {"chaos"}  # whose faults are those of sockets
     | {"control_channel", "rights"},  # sockets as such are what it passes on
     "mmap": {"board", "shared_board"},
-    # A worker ignores them, as they are the supervisor's. Who has changed a terminal has to restore it.
-    "signal": {"lifecycle", "worker", "cli._top.screen"},
-    "trio_websocket": {"probes", "demo"},
+    # A worker ignores them, as they are the supervisor's. Who has changed a terminal has to restore it. Chaos sends them.
+    "signal": {"lifecycle", "worker", "cli._top.screen", "chaos"},
+    "trio_websocket": {"probes", "demo", "chaos"},
     "httptools": {"wire"},
     "structlog": {"logs"},
     "logging": {"logs"},
@@ -197,7 +199,9 @@ def test_sockets_are_made_in_one_place():
         return any(call in {"socket.socket", "trio.socket.socket", "socket.create_connection"} for call in calls)
 
     # systemd wraps what was handed over and sends datagrams; so does handover, which connects to the process before.
-    assert {name for name in SOURCES if makes(name)} == {"transport", "systemd", "handover", "control_channel"}
+    # chaos looks for free ports, and holds a port without listening: nothing that a proxy does.
+    proxys = {name for name in SOURCES if makes(name) and outermost(name) != "chaos"}
+    assert proxys == {"transport", "systemd", "handover", "control_channel"}
 
 
 @each_module

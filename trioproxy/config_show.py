@@ -52,14 +52,14 @@ def _setting(name: str, value: Any) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML writes it: strings, numbers, booleans, tuples as arrays, mappings as inline tables."""
+    """A value as TOML writes it: strings, numbers, booleans, tuples and lists as arrays, mappings as inline tables."""
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(int(value)) if value == int(value) else repr(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     pairs = value.items() if isinstance(value, Mapping) else attrs.asdict(value, recurse=False).items()
     inner = ", ".join(f"{toml_key(name)} = {toml_value(item)}" for name, item in pairs)

@@ -1,0 +1,161 @@
+"""Clients and what they note, against servers that misbehave."""
+
+import contextlib
+from random import Random
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, serve_websocket
+
+from trioproxy.chaos.load import Load, arrivals, lifetime
+from trioproxy.chaos.records import End
+from trioproxy.chaos.scenario import LoadConfig
+
+QUICK = {"clients": 1, "ramp": 0.0, "rate": 50.0, "reconnect": False, "patience": 0.3}
+
+
+async def run_load(answer, *, duration=0.3, **settings):
+    """The tunnels of clients whose server deals with each connection as `answer` says."""
+    async with trio.open_nursery() as nursery:
+
+        async def serve(request):
+            with contextlib.suppress(ConnectionClosed):
+                await answer(request)
+
+        server = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, None)
+        load = Load(LoadConfig(**{**QUICK, **settings}), "127.0.0.1", server.port, 1, duration)
+        await load.run()
+        nursery.cancel_scope.cancel()
+    return load.tunnels
+
+
+async def echo(request, change=lambda number, message: [message], fields=()):
+    websocket = await request.accept(extra_headers=list(fields))
+    number = 0
+    while True:
+        message = await websocket.get_message()
+        for each in change(number, message):
+            await websocket.send_message(each)
+        number += 1
+
+
+async def test_every_message_has_its_echo():
+    (tunnel,) = await run_load(echo)
+    assert tunnel.sent == tunnel.echoed > 3
+    assert (tunnel.lost, tunnel.duplicated, tunnel.reordered, tunnel.corrupted) == (0, 0, 0, 0)
+    assert (tunnel.end, tunnel.code, tunnel.failure, tunnel.upstream) == (End.CLIENT, None, "", None)
+    assert len(tunnel.round_trips) == tunnel.sent
+    assert 0 <= tunnel.asked <= tunnel.opened <= tunnel.ended
+
+
+async def test_the_upstream_is_the_one_the_answer_names():
+    (tunnel,) = await run_load(lambda request: echo(request, fields=[(b"x-chaos-upstream", b"3")]))
+    assert tunnel.upstream == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (lambda number, message: [] if number == 1 else [message], {"lost": 1}),
+        (lambda number, message: [message] * (2 if number == 1 else 1), {"duplicated": 1}),
+        (
+            lambda number, message: [message.replace("0-0", "0-1")] if number == 1 else [message],
+            {"lost": 1, "corrupted": 1},
+        ),
+        (lambda number, message: [b"\xff", message] if number == 1 else [message], {"corrupted": 1}),
+    ],
+)
+async def test_what_is_lost_comes_twice_or_was_never_sent(change, counts):
+    (tunnel,) = await run_load(lambda request: echo(request, change))
+    found = {name: getattr(tunnel, name) for name in ("lost", "duplicated", "reordered", "corrupted")}
+    assert found == dict.fromkeys(found, 0) | counts
+
+
+async def test_what_comes_before_an_earlier_one():
+    held = []
+
+    def swap(number, message):
+        if number == 1:
+            held.append(message)
+            return []
+        return [message, held.pop()] if held else [message]
+
+    (tunnel,) = await run_load(lambda request: echo(request, swap))
+    assert (tunnel.reordered, tunnel.lost) == (1, 0)
+
+
+async def refuse(request):
+    await request.reject(503)
+
+
+async def fall_silent(_):
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(("answer", "why"), [(refuse, "status 503"), (fall_silent, "timeout")])
+async def test_a_handshake_that_fails_says_why(answer, why):
+    (tunnel,) = await run_load(answer)
+    assert (tunnel.failure, tunnel.opened, tunnel.end) == (why, None, None)
+
+
+async def test_a_connect_that_is_refused_says_so():
+    load = Load(LoadConfig(**QUICK), "127.0.0.1", 1, 1, 0.1)
+    await load.run()
+    (tunnel,) = load.tunnels
+    assert tunnel.failure.startswith("connect: ")
+
+
+async def close(request):
+    websocket = await request.accept()
+    await websocket.get_message()
+    await websocket.aclose(4321)
+
+
+async def cut(request):
+    websocket = await request.accept()
+    await websocket.get_message()
+    await websocket._stream.aclose()
+
+
+@pytest.mark.parametrize(("answer", "end", "code"), [(close, End.CLOSED, 4321), (cut, End.CUT, None)])
+async def test_a_tunnel_that_the_other_side_ends(answer, end, code):
+    (tunnel,) = await run_load(answer)
+    assert (tunnel.end, tunnel.code, tunnel.echoed) == (end, code, 0)
+    assert tunnel.lost >= 1
+
+
+async def test_a_client_comes_again():
+    tunnels = await run_load(close, reconnect=True, pause=0.01)
+    assert len(tunnels) > 2
+    assert [tunnel.name for tunnel in tunnels] == [f"0-{number}" for number in range(len(tunnels))]
+
+
+async def test_a_client_opens_another_tunnel_when_one_has_lived():
+    tunnels = await run_load(echo, reconnect=True, lifetime=0.1)
+    assert 2 < len(tunnels) < 6
+    assert {tunnel.end for tunnel in tunnels} == {End.CLIENT}
+
+
+async def test_clients_may_be_silent():
+    (tunnel,) = await run_load(echo, rate=0.0)
+    assert (tunnel.sent, tunnel.end) == (0, End.CLIENT)
+
+
+@pytest.mark.parametrize("arrival", ["even", "random", "burst"])
+def test_arrivals_are_within_the_ramp_and_by_the_seed(arrival):
+    settings = LoadConfig(clients=50, ramp=2.0, arrival=arrival)
+    times = arrivals(settings, 1)
+    assert len(times) == 50
+    assert times == sorted(times) == arrivals(settings, 1)
+    assert 0 <= times[0] <= times[-1] <= 2
+    assert (arrivals(settings, 2) == times) is (arrival != "random")
+    assert len(set(times)) == (1 if arrival == "burst" else 50)
+
+
+def test_lifetimes():
+    random = Random(1)
+    assert lifetime(LoadConfig(lifetime=0.0), random) == float("inf")
+    assert lifetime(LoadConfig(lifetime=3.0), random) == 3
+    varied = [lifetime(LoadConfig(lifetime=3.0, lifetimes="exponential"), random) for _ in range(2000)]
+    assert len(set(varied)) == 2000
+    assert sum(varied) / 2000 == pytest.approx(3, rel=0.1)

@@ -1,0 +1,81 @@
+"""A run from beginning to end, with real processes."""
+
+import pytest
+
+from trioproxy.chaos.expectations import judge
+from trioproxy.chaos.faults import FAULTS
+from trioproxy.chaos.measures import MEASURES
+from trioproxy.chaos.proxies import ProxyError, Trioproxy
+from trioproxy.chaos.records import End, Tunnel
+from trioproxy.chaos.runner import counted_by_clients, run
+from trioproxy.chaos.scenario import LoadConfig, Scenario, UpstreamsConfig
+from trioproxy.chaos.scenario_file import load_scenario
+from trioproxy.chaos.servers import Server, ServerError, listens
+
+LOAD = LoadConfig(clients=4, ramp=0.2, rate=10.0)
+
+
+async def run_it(scenario, folder):
+    said, loads = [], []
+    proxy = Trioproxy(folder, scenario.proxy.settings)
+    outcome = await run(scenario, proxy, seed=3, say=said.append, watch=loads.append)
+    assert loads[0].tunnels is outcome.tunnels
+    assert not await listens(proxy.address)
+    return outcome, said
+
+
+async def test_a_run_without_faults_loses_nothing_and_the_proxy_says_the_same(tmp_path):
+    outcome, said = await run_it(Scenario(duration=1.0, load=LOAD), tmp_path)
+    expected = {"handshake_success": 1, "tunnels": 4, "lost_messages": 0, "disagreements": 0, "proxy_errors": 0}
+    assert [str(verdict) for verdict in judge(expected, outcome) if not verdict.held] == []
+    assert said == []
+    assert len(outcome.comparisons) == 3
+    assert {tunnel.upstream for tunnel in outcome.tunnels} == {0, 1}
+
+
+async def test_a_killed_upstream_harms_its_own_tunnels_alone(tmp_path):
+    scenario = load_scenario("kill-one").stretched(0.15)
+    outcome, said = await run_it(scenario, tmp_path)
+    assert [str(verdict) for verdict in judge(scenario.expect, outcome) if not verdict.held] == []
+    (span,) = outcome.spans
+    harmed = [tunnel for tunnel in outcome.tunnels if tunnel.harmed]
+    assert {tunnel.upstream for tunnel in harmed} == set(span.upstreams)
+    assert all(tunnel.opened < span.begin for tunnel in harmed)
+    assert [words.split("  ")[-1] for words in said] == [
+        f"kill {what}: upstream {span.upstreams[0]}" for what in ("begins", "is over")
+    ]
+
+
+async def test_servers_that_run_already_and_hops_at_given_ports(tmp_path):
+    server = Server(0)
+    await server.start()
+    try:
+        upstreams = UpstreamsConfig(addresses=("{}:{}".format(*server.target),), hops=("127.0.0.1:0",))
+        outcome, _ = await run_it(Scenario(duration=0.5, load=LOAD, upstreams=upstreams), tmp_path)
+        assert MEASURES["handshake_success"].of(outcome) == 1
+        assert await listens(server.target)
+    finally:
+        server.close()
+
+
+async def test_what_cannot_be_done_ends_the_run_and_everything_in_it(tmp_path):
+    workers = Scenario(duration=5.0, load=LOAD, faults=(FAULTS["worker-kill"](at=0.1),))
+    with pytest.RaisesGroup(pytest.RaisesExc(ProxyError, match="no worker processes"), flatten_subgroups=True):
+        await run_it(workers, tmp_path)
+    nothing = Scenario(upstreams=UpstreamsConfig(addresses=("127.0.0.1:1",)))
+    with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match="nothing listens there"), flatten_subgroups=True):
+        await run_it(nothing, tmp_path)
+
+
+def test_what_was_on_its_way_where_a_tunnel_was_cut_may_have_been_counted_or_not():
+    tunnels = [
+        Tunnel("0-0", 0, 0.0, opened=0.1, end=End.CLIENT, sent=5, echoed=4, corrupted=1),
+        Tunnel("1-0", 1, 0.0, opened=0.1, end=End.CUT, sent=7, echoed=5, duplicated=1),
+        Tunnel("2-0", 2, 0.0, failure="status 503"),
+        Tunnel("3-0", 3, 0.0, failure="timeout"),
+    ]
+    assert counted_by_clients(tunnels) == {
+        "tunnels": (2, 3),
+        "messages_to_upstream": (10, 12),
+        "messages_to_client": (11, 12),
+    }

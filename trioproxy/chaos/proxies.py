@@ -1,0 +1,263 @@
+"""The proxy under test: how it is configured for a run, started, commanded and ended.
+
+trioproxy itself is here; the others stand in `peers`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+import trio
+
+from trioproxy.chaos.faults.base import Proxy
+from trioproxy.chaos.servers import HOST, free_port, listens
+from trioproxy.config_show import toml_key, toml_value
+from trioproxy.remote import Remote, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+POOL: Final = "backend"
+COMMAND: Final = (sys.executable, "-m", "trioproxy")
+START_SECONDS: Final = 30.0
+END_SECONDS: Final = 60.0
+_LOOK_AGAIN: Final = 0.05
+_BROKEN: Final = ("Traceback (most recent call last)", "internal")  # in a line of the log: a bug
+
+
+class ProxyError(Exception):
+    """A proxy that does not start, or that cannot be commanded in this way."""
+
+
+class UnderTest(Proxy, Protocol):
+    """A proxy in a run, and what a fault may ask of it."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where clients connect."""
+        ...
+
+    async def start(self, upstreams: Sequence[str]) -> None:
+        """Start it in front of these; returns when it serves. Raises ProxyError."""
+        ...
+
+    async def counts(self) -> Mapping[str, float]:
+        """What its metrics say: `tunnels`, `messages_to_upstream`, `messages_to_client`; empty where they do not."""
+        ...
+
+    async def stop(self) -> int | None:
+        """End it politely; its exit status, None for one that was not started here."""
+        ...
+
+    def errors(self) -> Sequence[str]:
+        """Lines of its log that tell of a bug."""
+        ...
+
+    def close(self) -> None:
+        """Kill what is left of it."""
+        ...
+
+
+def base_settings(listener: str, admin: str, upstreams: Sequence[str]) -> dict[str, Any]:
+    """What a run begins with: one listener, one route, one pool, and probes quick enough for a test of seconds."""
+    return {
+        "server": {"drain": {"spread": 1, "timeout": 10}},
+        "admin": {"address": admin},
+        "listeners": [{"name": "public", "address": listener}],
+        "routes": [{"name": "chaos", "path": "/", "pool": POOL}],
+        "pools": {
+            POOL: {
+                "upstreams": list(upstreams),
+                "health": {"probe": "websocket", "interval": 0.5, "timeout": 0.4, "rise": 1, "fall": 2},
+            }
+        },
+    }
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings key by key; tables are merged, anything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def as_toml(settings: Mapping[str, Any]) -> str:
+    """A configuration file of settings."""
+    return "".join(f"{toml_key(key)} = {toml_value(value)}\n" for key, value in settings.items())
+
+
+@attrs.define(eq=False)
+class Trioproxy:
+    """`trioproxy run` as a process, with a configuration file of its own in `folder`."""
+
+    folder: Path
+    settings: Mapping[str, Any]  # the scenario's, laid over `base_settings`
+    command: Sequence[str] = COMMAND
+    address: tuple[str, int] = attrs.field(init=False)
+    _admin: str = attrs.field(init=False)
+    _in_force: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _upstreams: Sequence[str] = attrs.field(default=(), init=False)
+    _processes: list[subprocess.Popen[bytes]] = attrs.field(factory=list, init=False)  # the last one serves
+    _replaced: bool = attrs.field(default=False, init=False)
+    _limits: tuple[int, int] | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.address = (HOST, free_port())
+        self._admin = f"{HOST}:{free_port()}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        return self._processes[-1].pid
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "config.toml"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "proxy.log"
+
+    async def start(self, upstreams: Sequence[str]) -> None:
+        """See `UnderTest`: until every upstream that is reachable has been probed."""
+        self._upstreams = upstreams
+        base = base_settings("{}:{}".format(*self.address), self._admin, upstreams)
+        base["server"]["handover"] = str(self.folder / "handover.sock")
+        self._in_force = laid_over(base, self.settings)
+        self._config.write_text(as_toml(self._in_force), "utf-8")
+        await self._spawn()
+
+    async def _spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self._processes.append(
+                subprocess.Popen(  # noqa: S603, ASYNC220 - our own program
+                    [*self.command, "run", "-c", str(self._config)], stdin=subprocess.DEVNULL, stderr=log
+                )
+            )
+        with trio.move_on_after(START_SECONDS):
+            while not await self._serves():
+                if self._processes[-1].poll() is not None:
+                    raise ProxyError(f"trioproxy ended at once: {self._log.read_text('utf-8').strip()}")
+                await trio.sleep(_LOOK_AGAIN)
+            return
+        raise ProxyError(f"trioproxy does not serve after {START_SECONDS:g} s")
+
+    async def _serves(self) -> bool:
+        try:
+            return (await self._status())["state"] == "running" and await listens(self.address)
+        except RemoteError:
+            return False
+
+    async def _status(self) -> Any:
+        return await trio.to_thread.run_sync(Remote(self._admin).status)
+
+    async def counts(self) -> Mapping[str, float]:
+        """See `UnderTest`; nothing of a process that was replaced, as the old one's went with it."""
+        if self._replaced:
+            return {}
+        upstreams = [upstream for pool in (await self._status())["pools"] for upstream in pool["upstreams"]]
+        counts = {"tunnels": sum(upstream["tunnels_total"] for upstream in upstreams)}
+        for way in ("to_upstream", "to_client"):
+            counts[f"messages_{way}"] = sum(upstream["messages_total"][way] for upstream in upstreams)
+        return counts
+
+    async def reload(self, changes: Mapping[str, object]) -> None:
+        """See `faults.base.Proxy`; returns when the log tells how it went. Raises ProxyError where it was refused."""
+        wanted = laid_over(self._in_force, changes)
+        new = self._config.with_suffix(".new")
+        new.write_text(as_toml(wanted), "utf-8")
+        new.replace(self._config)
+        before = len(self._reloads())
+        os.kill(self.pid, signal.SIGHUP)
+        while len(self._reloads()) == before:
+            await trio.sleep(_LOOK_AGAIN)
+        if "result=applied" not in self._reloads()[-1]:
+            raise ProxyError(f"the reload was refused: {self._reloads()[-1]}")
+        self._in_force = wanted
+
+    def _reloads(self) -> list[str]:
+        return [line for line in self._log.read_text("utf-8").splitlines() if " reload " in line]
+
+    async def drain_upstream(self, number: int) -> None:
+        """See `faults.base.Proxy`."""
+        await trio.to_thread.run_sync(Remote(self._admin).drain, POOL, self._upstreams[number], {})
+
+    async def resume_upstream(self, number: int) -> None:
+        """See `faults.base.Proxy`."""
+        await trio.to_thread.run_sync(Remote(self._admin).resume, POOL, self._upstreams[number])
+
+    def workers(self) -> Sequence[int]:
+        """See `faults.base.Proxy`. Raises ProxyError where there is one process only."""
+        found = children(self.pid)
+        if not found:
+            raise ProxyError("there are no worker processes: the scenario needs proxy.settings.server.workers above 1")
+        return found
+
+    def ports(self, worker: int) -> Collection[int]:
+        """See `faults.base.Proxy`."""
+        return local_ports(worker)
+
+    async def replace(self) -> None:
+        """See `faults.base.Proxy`."""
+        self._replaced = True
+        await self._spawn()
+
+    def limit_descriptors(self, spare: int | None) -> None:
+        """See `faults.base.Proxy`."""
+        if spare is not None:
+            self._limits = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+            count = sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir()) + spare
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, self._limits[1]))
+        elif self._limits is not None:
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._limits)
+
+    async def stop(self) -> int | None:
+        """SIGTERM; the worst exit status of its processes."""
+        worst = 0
+        self._processes[-1].terminate()
+        with trio.move_on_after(END_SECONDS):
+            for process in self._processes:
+                while process.poll() is None:
+                    await trio.sleep(_LOOK_AGAIN)
+                worst = max(worst, abs(process.returncode))
+            return worst
+        return 1
+
+    def errors(self) -> Sequence[str]:
+        """See `UnderTest`."""
+        lines = self._log.read_text("utf-8").splitlines() if self._log.exists() else []
+        return [line for line in lines if any(word in line for word in _BROKEN)]
+
+    def close(self) -> None:
+        """See `UnderTest`."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+def children(pid: int) -> Sequence[int]:
+    """The process ids of its children, whichever of its threads started them (proc(5))."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted(int(child) for children in lists for child in children.read_text("ascii").split())
+
+
+def local_ports(pid: int) -> Collection[int]:
+    """The local TCP ports of a process's IPv4 sockets (proc(5), proc_net(5))."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            target = str(entry.readlink())
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}

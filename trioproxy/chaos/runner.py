@@ -1,0 +1,140 @@
+"""One run of a scenario, from nothing to nothing: upstreams, hops, proxy, then load and timeline side by side.
+
+What is started how is `servers`' and `proxies`'; what came of it is handed over as an `Outcome`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trioproxy.chaos.hop import Hop
+from trioproxy.chaos.load import Load
+from trioproxy.chaos.records import Comparison, End, Outcome, Tunnel
+from trioproxy.chaos.servers import EMBEDDED, Given, Server
+from trioproxy.chaos.timeline import Span, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from trioproxy.chaos.proxies import UnderTest
+    from trioproxy.chaos.scenario import Scenario
+
+_SETTLE_SECONDS: Final = 1.5  # the proxy's counts of tunnels are summed once a second
+
+
+@attrs.define(eq=False)
+class Stage:
+    """What a run has started; see `faults.base.Stage`."""
+
+    hops: Sequence[Hop]
+    servers: Sequence[Server | Given]
+    proxy: UnderTest
+    random: Random
+
+
+async def run(
+    scenario: Scenario, proxy: UnderTest, *, seed: int, say: Callable[[str], None], watch: Callable[[Load], None]
+) -> Outcome:
+    """Run it and end everything; `say` is told what happens, `watch` is given the load while it goes on.
+
+    Raises ServerError or ProxyError where something does not start or cannot be commanded as the scenario wants.
+    """
+    settings = scenario.upstreams
+    with ExitStack() as last:
+        servers = _servers(scenario)
+        for server in servers:
+            last.callback(server.close)
+        last.callback(proxy.close)
+        async with trio.open_nursery() as nursery:
+            for server in servers:
+                nursery.start_soon(server.start)
+        async with trio.open_nursery() as services:
+            hops = [Hop(number, server.target, seed) for number, server in enumerate(servers)]
+            for hop, address in zip(hops, settings.hops, strict=False):
+                hop.host, port = address.rsplit(":", 1)
+                hop.port = int(port)
+            for hop in hops:
+                await services.start(hop.run)
+            await proxy.start([hop.address for hop in hops])
+            stage = Stage(hops, servers, proxy, Random(f"{seed} stage"))
+            load = Load(scenario.load, *proxy.address, seed=seed, duration=scenario.duration)
+            timeline = spans(scenario, len(hops), seed)
+            watch(load)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(load.run)
+                for span in timeline:
+                    nursery.start_soon(_follow, span, stage, load, say)
+            comparisons = await _compare(proxy, load.tunnels)
+            status = await proxy.stop()
+            services.cancel_scope.cancel()
+    for tunnel in load.tunnels:
+        tunnel.harmed = any(tunnel.name in hop.harmed for hop in hops)
+    return Outcome(
+        duration=scenario.duration,
+        tunnels=load.tunnels,
+        spans=timeline,
+        upstreams=len(hops),
+        comparisons=comparisons,
+        exit_status=status,
+        errors=proxy.errors(),
+    )
+
+
+def _servers(scenario: Scenario) -> Sequence[Server | Given]:
+    settings = scenario.upstreams
+    if settings.addresses:
+        return [Given(address) for address in settings.addresses]
+    return [Server(number, settings.command or EMBEDDED) for number in range(settings.count)]
+
+
+async def _follow(span: Span, stage: Stage, load: Load, say: Callable[[str], None]) -> None:
+    """One fault, in its time; to the end of the load at most."""
+    await trio.sleep_until(load.start + span.begin)
+    say(f"{load.now:7.2f} s  {span.name} begins" + _where(span))
+    await span.fault.begin(stage, span.upstreams)
+    await trio.sleep_until(load.start + span.end)
+    await span.fault.end(stage, span.upstreams)
+    if span.fault.lasts:
+        say(f"{load.now:7.2f} s  {span.name} is over" + _where(span))
+
+
+def _where(span: Span) -> str:
+    return f": upstream {', '.join(map(str, span.upstreams))}"
+
+
+async def _compare(proxy: UnderTest, tunnels: Sequence[Tunnel]) -> Sequence[Comparison]:
+    """What the proxy counted beside what the clients did."""
+    await trio.sleep(_SETTLE_SECONDS)
+    counts = await proxy.counts()
+    bounds = counted_by_clients(tunnels)
+    return [
+        Comparison(what=what, proxy=counts[what], least=least, most=most)
+        for what, (least, most) in bounds.items()
+        if what in counts
+    ]
+
+
+def counted_by_clients(tunnels: Sequence[Tunnel]) -> Mapping[str, tuple[int, int]]:
+    """The least and the most that a proxy can have counted, by what clients saw of these handshakes."""
+    opened = [tunnel for tunnel in tunnels if tunnel.opened is not None]
+    whole = [tunnel for tunnel in opened if tunnel.end is End.CLIENT]
+    broken = [tunnel for tunnel in opened if tunnel.end is not End.CLIENT]
+    answered = [tunnel for tunnel in tunnels if tunnel.failure.startswith("status")]
+    sent, got = sum(tunnel.sent for tunnel in whole), sum(map(_received, whole))
+    return {
+        "tunnels": (len(opened), len(tunnels) - len(answered)),
+        "messages_to_upstream": (sent + sum(t.echoed for t in broken), sent + sum(t.sent for t in broken)),
+        "messages_to_client": (
+            got + sum(map(_received, broken)),
+            got + sum(max(tunnel.sent, _received(tunnel)) for tunnel in broken),
+        ),
+    }
+
+
+def _received(tunnel: Tunnel) -> int:
+    return tunnel.echoed + tunnel.duplicated + tunnel.corrupted

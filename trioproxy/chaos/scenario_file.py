@@ -1,0 +1,118 @@
+"""From a TOML file to a `Scenario`, or to every problem of it at once, as `config_file` does for config.toml."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any
+
+import attrs
+from cattrs import AttributeValidationNote, BaseValidationError, ClassValidationError
+
+from trioproxy import config_rules as rules
+from trioproxy.chaos.faults import FAULTS, Fault
+from trioproxy.chaos.scenario import Scenario
+from trioproxy.config_converter import make_converter
+from trioproxy.config_file import folder_of, located, nesting_bounded, parse_toml, read_text
+from trioproxy.config_rules import Unfit
+from trioproxy.config_structure import Problem, structure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cattrs import Converter
+
+_KIND = "fault"  # the key that says which
+_FaultName = Annotated[str, rules.choice(*FAULTS)]
+
+
+def shipped() -> Mapping[str, str]:
+    """The text of every scenario that comes with the package, by its name."""
+    folder = resources.files(__package__) / "library"
+    files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".toml"))
+    return {name.removesuffix(".toml"): file.read_text("utf-8") for name, file in files}
+
+
+def load_scenario(name: str | os.PathLike[str]) -> Scenario:
+    """A file, or one that comes with the package, by its name; blocks. Raises ConfigError."""
+    if (text := shipped().get(os.fspath(name))) is not None:
+        return parse_scenario(text, f"{os.fspath(name)}.toml")
+    return parse_scenario(read_text(name), os.fspath(name))
+
+
+def parse_scenario(text: str, filename: str) -> Scenario:
+    """Check the text of a file; `filename` is for messages. Raises ConfigError."""
+    with nesting_bounded(filename):
+        raw = parse_toml(text, filename)
+        scenario, problems = structure(raw, Scenario, _converter(folder_of(filename)))
+        problems += [] if problems else _check(scenario)
+        if problems:
+            raise located(problems, text, filename)
+        return scenario
+
+
+def _converter(folder: str) -> Converter:
+    converter = make_converter(folder)
+    plain = converter.get_structure_hook(Fault)
+    converter.register_structure_hook_factory(lambda wanted: wanted is Fault, lambda _: _fault_hook(converter, plain))
+    converter.register_structure_hook_func(lambda wanted: wanted is Any, lambda value, _: value)
+    return converter
+
+
+def _fault_hook(converter: Converter, plain: Any) -> Callable[[object, Any], Fault]:
+    """How a fault is read: by the class that its table names. `plain` reads what all faults have."""
+
+    def read(value: object, _: Any) -> Fault:
+        if not isinstance(value, dict):
+            raise Unfit("a table", value)
+        settings = dict(value)
+        try:
+            kind = converter.structure(settings.pop(_KIND), _FaultName)
+        except (KeyError, Unfit) as error:
+            error.add_note(AttributeValidationNote("", _KIND, _FaultName))  # where it stands, as for a class's key
+            raise ClassValidationError("", [error, *_common_problems(settings, plain)], Fault) from None
+        known = FAULTS.get(kind)  # none for what stands in for a wrong name
+        fault: Fault = converter.structure(settings, known) if known else plain(_common(settings), Fault)
+        return fault
+
+    return read
+
+
+def _common(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a fault's settings, those that every fault has."""
+    return {field.name: settings[field.name] for field in attrs.fields(Fault) if field.name in settings}
+
+
+def _common_problems(settings: Mapping[str, Any], plain: Any) -> Sequence[Exception]:
+    try:
+        plain(_common(settings), Fault)
+    except BaseValidationError as error:
+        return error.exceptions
+    return ()
+
+
+def _check(scenario: Scenario) -> Iterator[Problem]:
+    upstreams, duration = scenario.upstreams, scenario.duration
+    count = len(upstreams.addresses) or upstreams.count
+    if upstreams.hops and len(upstreams.hops) != count:
+        yield Problem.mismatch(("upstreams", "hops"), f"one for each of {count} upstreams", str(len(upstreams.hops)))
+    if scenario.proxy.address and not upstreams.hops:
+        yield Problem(("proxy", "address"), "needs upstreams.hops: where this proxy finds its upstreams")
+    if scenario.load.ramp > duration:
+        yield Problem.mismatch(("load", "ramp"), f"at most duration ({duration:g})", f"{scenario.load.ramp:g}")
+    for number, fault in enumerate(scenario.faults):
+        for key, message in _fault_problems(fault, count, duration):
+            yield Problem(("faults", number, key), message)
+
+
+def _fault_problems(fault: Fault, upstreams: int, duration: float) -> Iterator[tuple[str, str]]:
+    if any(number >= upstreams for number in fault.upstreams):
+        yield "upstreams", f"expected numbers from 0 to {upstreams - 1}, got {max(fault.upstreams)}"
+    if fault.pick > upstreams:
+        yield "pick", f"expected at most {upstreams}, got {fault.pick}"
+    if fault.at >= duration:
+        yield "at", f"expected less than duration ({duration:g}), got {fault.at:g}"
+    if fault.times > 1 and not fault.every:
+        yield "every", "expected a number of seconds above 0, as times is above 1"
+    if fault.times > 1 and fault.lasts > fault.every:
+        yield "lasts", f"expected at most every ({fault.every:g}), got {fault.lasts:g}"
