@@ -32,7 +32,7 @@ from support.frames import (
     websocket,
 )
 from support.http_client import ask, connection, dial, get_request, reset
-from support.nginx import free_port
+from support.ports import free_address
 from support.proxy import run_proxy
 from support.upstream import reply, scripted_upstream
 from support.waiting import wait_until
@@ -537,7 +537,7 @@ def key(name, labels):
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_after_known_traffic_every_counter_is_what_the_ends_counted(programs, workers):
-    server, dead, began = Server(), f"127.0.0.1:{free_port()}", trio.current_time()
+    server, dead, began = Server(), free_address(), trio.current_time()
     async with scripted_upstream(server) as upstream:
         known = Known(upstream.address)
         proxy = await run_proxy(programs, configuration(upstream.address, dead, workers))

@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 import yaml
 from support.dashboards import dashboard
-from support.nginx import free_port
+from support.ports import free_address
 from support.processes import ROOT
 
 from trioproxy.config import AdminConfig
@@ -74,7 +74,7 @@ def started(tmp_path):
     """Prometheus by the page's own command, on another port and with another folder for its data."""
     if shutil.which("prometheus") is None:
         pytest.skip("needs prometheus (apt install prometheus)")
-    address = f"127.0.0.1:{free_port()}"
+    address = free_address()
     words = (word.replace("127.0.0.1:9090", address) for word in prometheus_command())
     command = [re.sub(r"^(--storage.tsdb.path=).*", rf"\g<1>{tmp_path}/data", word) for word in words]
     with (

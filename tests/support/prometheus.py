@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import yaml
-from support.nginx import free_port
+from support.ports import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -132,19 +132,19 @@ def configuration(
 
 @contextmanager
 def running_prometheus(folder: Path, settings: Mapping[str, Any]) -> Iterator[Prometheus]:
-    """One that is ready, on a free port, with all it stores in `folder`; ended, by its process id, with the block."""
+    """One that is ready, on a free address, with all it stores in `folder`; ended, by its process id, with the block."""
     path = program("prometheus")
-    port, file, log = free_port(), folder / "prometheus.yml", folder / "prometheus.log"
+    address, file, log = free_address(), folder / "prometheus.yml", folder / "prometheus.log"
     file.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
     argv = [
         path,
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address={address}",
     ]
     with log.open("wb") as sink, subprocess.Popen(argv, cwd=folder, stdout=sink, stderr=sink) as process:
         try:
-            prometheus = Prometheus(f"127.0.0.1:{port}", process, log)
+            prometheus = Prometheus(address, process, log)
             _wait_until_ready(prometheus)
             yield prometheus
         finally:
