@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana import endings, handshakes, overview, process, tunnels, upstreams
 from grafana.panels import BLUE, GREEN, ORANGE, PURPLE, RED, SOURCE
-from grafana.queries import each, select
+from grafana.queries import RATE, each, select
 from trioproxy import metrics as m
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _annotations() -> Iterator[Any]:
         (
             "Upstream up",
             GREEN,
-            f"min by (pool, upstream) ({up}) == 1 and min by (pool, upstream) ({up} offset {step}) == 0",
+            f"min by (pool, upstream) ({up}) == 1 and min by (pool, upstream) (min_over_time({up}[{RATE}])) == 0",
             "up again",
             "{{pool}} {{upstream}}",
         ),
@@ -160,7 +160,7 @@ def _annotations() -> Iterator[Any]:
         (
             "Reload failed",
             RED,
-            f"sum by (instance, result) (increase({refused}[1m])) > 0",
+            f"sum by (instance, result) (increase({refused}[{RATE}])) > 0",
             "reload {{result}}",
             "{{instance}}",
         ),

@@ -34,7 +34,7 @@ PANELS = (
     ),
     figure(
         "Workers restarted",
-        "In the time shown. Each took its tunnels along; the log event worker_ended says why.",
+        "In the time shown; each took its tunnels along. The log event worker_ended says why. Alone it has none.",
         "short",
         Query(f"ceil({increase(m.WORKER_RESTARTS)})", "restarts"),
         width=4,
