@@ -1,5 +1,6 @@
 """The demo on the mock clock: sockets are real, its minutes are not."""
 
+import re
 from pathlib import Path
 
 from trioproxy.demo import EchoUpstream, Tally, demo_config, run_demo
@@ -22,7 +23,7 @@ async def test_its_lines_show_both_upstreams_at_work_and_the_failover(autojump_c
     lines: list[str] = []
     await run_demo(20, Tally(), lines.append)
     text = "\n".join(lines)
-    assert "/metrics" in text and "/api/status" in text
+    assert "/metrics" in text and re.search(r"^page +http://[^/]+/$", text, re.MULTILINE)
     assert "alpha up" in text and "alpha down" in text and "beta up" in text
     last = [line for line in lines if "alpha up" in line][-1]
     assert " 0 answers" not in last, "the upstream that came back got no traffic"

@@ -108,7 +108,7 @@ async def run_demo(duration: float, tally: Tally, say: Callable[[str], None]) ->
             public, admin = proxy.listeners[0].address, proxy.admin_address
             say(f"proxy      ws://{public}/  in front of " + " and ".join(f"{u.name} ({u.address})" for u in upstreams))
             say(f"metrics    http://{admin}/metrics")
-            say(f"status     http://{admin}/api/status")
+            say(f"page       http://{admin}/")
             say(
                 f"{CLIENTS} clients talk through it; now and then alpha goes away for {AWAY_FOR:g} s. Ctrl-C stops all."
             )

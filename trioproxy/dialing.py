@@ -190,7 +190,7 @@ class Attempts:
         try:
             stream = await dial(upstream.addresses, self.connect_timeout)
         except ProxyError as failure:
-            self._count_failure(upstream, failure)
+            self._count_failure(upstream, failure.reason)
             raise
         now = trio.current_time()
         if now >= upstream.cut_at:
@@ -201,7 +201,6 @@ class Attempts:
         self.context.metrics.observe(m.CONNECT_DURATION, (self.pool.name,), self.record.connect_s)
         return stream
 
-    def _count_failure(self, upstream: Upstream, failure: ProxyError) -> None:
+    def _count_failure(self, upstream: Upstream, reason: Reason) -> None:
         upstream.want_resolve()
-        self.context.metrics.inc(m.CONNECT_FAILURES, (self.pool.name, upstream.address, failure.reason))
-        self.context.blame(upstream, failure.ending)
+        self.context.metrics.inc(m.CONNECT_FAILURES, (self.pool.name, upstream.address, reason))

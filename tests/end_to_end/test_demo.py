@@ -16,7 +16,7 @@ async def test_the_demo_shows_both_upstreams_and_a_failover(programs):
     assert b"trioproxy_tunnels_active" in answer.body
     assert await demo.wait(60) == 0, demo.err.text
     said = demo.out.text
-    assert "/api/status" in said
+    assert "page       http://" in said
     for name in ("alpha", "beta"):
         assert re.search(rf"{name} up +\d+ tunnels +[1-9]\d* answers", said), said
     assert re.search(r"(alpha|beta) down", said), said

@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 import attrs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from trioproxy.admin.control import TUNNEL_FILTERS, Unknown
 from trioproxy.admin.guard import Guard
 from trioproxy.admin.live import EventStream
+from trioproxy.admin.page import INDEX, POLICY, page_files
 from trioproxy.admin.reading import digits, read_body, read_query
 from trioproxy.admin.token import Token, read_token
 from trioproxy.config_rules import close_code, number, text
@@ -26,10 +27,13 @@ from trioproxy.logs import Log
 from trioproxy.relay.tunnel import SERVICE_RESTART
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from trioproxy.admin.control import Control
+    from trioproxy.admin.page import File
 
 
 _API: Final = "/api"
@@ -49,25 +53,8 @@ _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"content-security-policy", POLICY.encode()),
 )
-
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>trioproxy</title>
-<style>body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; padding: 0 1rem }</style>
-<h1>trioproxy</h1>
-<ul>
-<li><a href="/api/status">/api/status</a>: pools, upstreams, totals (JSON)
-<li><a href="/api/tunnels">/api/tunnels</a>: the open ones (JSON)
-<li><a href="/metrics">/metrics</a>: for Prometheus
-<li><a href="/readyz">/readyz</a>: whether it takes traffic
-<li><a href="/healthz">/healthz</a>: whether it works
-</ul>
-"""
 
 
 def make_app(control: Control, address: str, *, token: Token | None = None, log: Log | None = None) -> ASGIApp:
@@ -83,6 +70,7 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
     app = Starlette(
         routes=[
             Route("/", endpoints.page, methods=["GET"]),
+            Route("/page/{name}", endpoints.page, methods=["GET"]),
             Route("/metrics", endpoints.metrics, methods=["GET"]),
             Route("/healthz", endpoints.healthz, methods=["GET"]),
             Route("/readyz", endpoints.readyz, methods=["GET"]),
@@ -102,9 +90,14 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
 @attrs.frozen(eq=False)
 class _Endpoints:
     control: Control
+    files: Mapping[str, File] = attrs.field(factory=page_files, init=False)
 
-    async def page(self, _request: Request) -> Response:
-        return HTMLResponse(_PAGE)
+    async def page(self, request: Request) -> Response:
+        name = request.path_params.get("name", INDEX)
+        if name not in self.files:
+            raise Unknown("file of the page", name)
+        file = self.files[name]
+        return Response(file.content, headers={"content-type": file.content_type})
 
     async def metrics(self, request: Request) -> Response:
         body, content_type = await self.control.metrics.exposition(request.headers.get("accept", ""))

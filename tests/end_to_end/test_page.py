@@ -1,0 +1,445 @@
+"""The status page of a real proxy in a real browser: what it shows, what its buttons do, and when the proxy is gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+from support.admin import open_admin
+from support.browser import run_chromium
+from support.frames import BINARY, CLOSE, close_payload, open_websocket, websocket
+from support.peers import run_server
+from support.ports import free_address
+from support.proxy import run_proxy
+from support.settings import settings
+from support.waiting import wait_until
+
+from trioproxy.live import Feed
+
+PROBED = {"probe": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}
+GONE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+UNAUTHORIZED = "status of 401"  # what a browser writes into its console then, whatever the page makes of it
+LIVE = "document.body.dataset.link === 'live'"
+ENTER, ESCAPE, TAB, LEFT = ("Enter", 13, "\r"), ("Escape", 27), ("Tab", 9), ("ArrowLeft", 37)
+
+# The least contrast of any text that is to be seen with what lies behind it, as WCAG 2 counts it, and where that is.
+CONTRAST = """(() => {
+    const parse = (color) => { const n = color.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+    const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
+    const light = (rgb) => rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (node) => {
+        const own = node ? parse(getComputedStyle(node).backgroundColor) : [255, 255, 255, 1];
+        return own[3] === 1 ? own.slice(0, 3) : over(own, behind(node.parentElement));
+    };
+    let worst = [99, ""];
+    for (const node of document.querySelectorAll("body *")) {
+        const said = [...node.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+        if (!said || !node.checkVisibility() || node.closest("svg, :disabled")) continue;
+        const ground = behind(node);
+        const [a, b] = [light(over(parse(getComputedStyle(node).color), ground)), light(ground)];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < worst[0]) worst = [contrast, node.outerHTML];
+    }
+    return worst;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with run_chromium() as running:
+        yield running
+
+
+async def two_behind(programs, **tables):
+    servers = [await run_server(programs, "fast_echo.py", name) for name in ("a", "b")]
+    return servers, await run_proxy(programs, settings([each.address for each in servers], health=PROBED, **tables))
+
+
+@asynccontextmanager
+async def opened(browser, proxy, **how):
+    """The page of a proxy, once it is live; nothing it asks for may be elsewhere, nothing may stand in the console."""
+    allowed = how.pop("allowed", ())
+    async with browser.page(f"http://{proxy.admin}/", **how) as page:
+        await page.until(LIVE)
+        yield page
+        elsewhere = [url for url in page.requests if not url.startswith((f"http://{proxy.admin}/", "about:"))]
+        assert elsewhere == []
+        assert page.complaints(*allowed) == []
+
+
+def row(address):
+    """The selector of an upstream's row."""
+    return f"#pools tr:has([aria-label$='{address}'])"
+
+
+def tile(title):
+    """An expression for the number in a tile."""
+    return f"[...document.querySelectorAll('.tile')].find((each) => each.firstChild.textContent === {title!r}).querySelector('.value').textContent"
+
+
+async def chatter(end):
+    """Until its upstream is killed, if it is."""
+    async with end.http.stream:
+        with suppress(ConnectionError, trio.BrokenResourceError):
+            while True:
+                await end.echo(bytes(100))
+                await trio.sleep(0.02)
+
+
+async def test_traffic_is_seen_and_a_killed_upstream_turns_red(programs, browser):
+    (a, b), proxy = await two_behind(programs)
+    async with opened(browser, proxy) as page, trio.open_nursery() as nursery:
+        await page.until(f"{tile('Tunnels')} === '0' && {tile('Messages/s')} === '0'")
+        assert "of 2 up" in await page.text(".pool .head")
+        ends = [await open_websocket(proxy.address, f"/room/{number}") for number in range(4)]
+        for end in ends:
+            nursery.start_soon(chatter, end)
+        await page.until(f"{tile('Tunnels')} === '4'")
+        await page.until(f"parseFloat({tile('Messages/s')}) > 20 && {tile('Bytes/s')}.endsWith('kB')")
+        await page.until(f"/^[\\d.]+ (µs|ms)$/.test({tile('Handshake time')})")
+        for address in (a.address, b.address):
+            await page.until_text(f"{row(address)} .share .count", "2")
+            await page.until_text(f"{row(address)} .probe", "ok, ")
+        assert (await page.evaluate("document.querySelectorAll('.line')[1].getAttribute('d').length")) > 10
+        await page.until_text("#tunnels", "/room/3")
+        green = await page.evaluate(f"getComputedStyle(document.querySelector({row(b.address)!r} + ' .state')).color")
+        b.kill()
+        assert (await page.until_text(f"{row(b.address)} .state", "down")) == "down"
+        red = await page.evaluate(f"getComputedStyle(document.querySelector({row(b.address)!r} + ' .state')).color")
+        assert (green, red) == ("rgb(20, 113, 58)", "rgb(179, 38, 26)")
+        assert "refused" in (await page.until_text(f"{row(b.address)} .probe", "efused")).lower()
+        assert "upstream down" in await page.until_text("#events li.bad", b.address)
+        assert await page.evaluate("document.title") == "1 down · trioproxy"
+        assert "1 down" in await page.text("#pools-sum")
+        await b.restart()
+        await page.until_text(f"{row(b.address)} .state", "up")
+        await page.until("document.title === 'trioproxy'")
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_upstream_is_drained_and_resumed_by_hand(programs, browser):
+    (a, _), proxy = await two_behind(programs)
+    button = f"{row(a.address)} button"
+    async with opened(browser, proxy) as page, websocket(proxy.address) as first, websocket(proxy.address) as second:
+        mine = first if first.head.get(b"x-server") == b"a" else second
+        await page.until_text(f"{row(a.address)} .count", "1")
+        await page.click(button)
+        assert "1012" in await page.until_text("#ask[open] #ask-text", "(1 now)")
+        await page.press(*ESCAPE)
+        await page.until("!document.querySelector('#ask').open")
+        assert [each["state"] for each in (await proxy.status())["pools"][0]["upstreams"]] == ["up", "up"]
+        await page.click(button)
+        await page.until("document.activeElement.type === 'number'")
+        await page.write("0")
+        await page.press(*TAB)
+        await page.write("20")
+        await page.press(*ENTER)
+        assert "over 0 s, cut after 20 s" in await page.until_text("#told", "is draining: 1 tunnel to close")
+        await page.until_text(f"{row(a.address)} .stands", "draining")
+        closing = await mine.receive()
+        assert closing.close_code == 1012
+        await mine.send(CLOSE, close_payload(1012))
+        await mine.http.stream.aclose()
+        await page.until_text(f"{row(a.address)} .stands", "drained")
+        await page.until_text("#events", "upstream drained")
+        await proxy.wait_for_state(a.address, "draining")
+        await page.until_text(button, "Resume")
+        await page.click(button)
+        await page.until_text("#ask[open] #ask-title", f"Resume {a.address}?")
+        await page.click("#ask-yes")
+        await page.until_text("#told", f"{a.address} is up.")
+        await page.until_text(f"{row(a.address)} .state", "up")
+        await proxy.wait_for_state(a.address, "up")
+
+
+async def test_tunnels_are_listed_in_pages_chosen_and_closed(programs, browser):
+    (a, b), proxy = await two_behind(programs)
+    rows = "document.querySelectorAll('#tunnels tbody tr').length"
+    async with opened(browser, proxy, allowed=["status of 404"]) as page, trio.open_nursery() as nursery:
+        ends = [await open_websocket(proxy.address, f"/<b>{number}</b>") for number in range(54)]
+        await page.click("#tunnels-first:disabled, #tunnels-title")
+        await page.until(f"{rows} === 50")
+        assert "54 tunnels" in await page.text("#tunnels-sum")
+        await page.click("#tunnels-next")
+        await page.until(f"{rows} === 4")
+        await page.until_text("#tunnels", "/<b>53</b>")
+        await page.click("#tunnels-first")
+        await page.until(f"{rows} === 50")
+        choose = "Object.assign(document.getElementById('filter-upstream'), {{ value: '{}' }}).dispatchEvent(new Event('change'))"
+        await page.until(f"{choose.format(b.address)} && document.getElementById('filter-upstream').value !== ''")
+        await page.until(f"{rows} === 27")
+        assert a.address not in await page.text("#tunnels tbody")
+        shown = await page.text("#tunnels tbody tr .text:nth-child(3) bdi")
+        mine = ends[int(shown.removeprefix("/<b>").removesuffix("</b>"))]
+        nursery.start_soon(mine.send, BINARY, b"not over yet")
+        await page.click("#tunnels tbody tr button")
+        await page.until_text("#ask[open] #ask-text", "127.0.0.1")
+        await page.click("#ask-yes")
+        await page.until_text("#told", "was asked to close")
+        assert (await mine.receive()).payload == b"not over yet"
+        assert (await mine.receive()).close_code == 1012
+        await mine.send(CLOSE, close_payload(1012))
+        await mine.http.stream.aclose()
+        await page.until(f"{rows} === 26")
+        for end in ends:
+            await end.http.stream.aclose()
+
+
+async def test_a_proxy_that_goes_says_so_and_is_found_again(programs, browser):
+    tables = settings([free_address()], health=PROBED, admin={"address": free_address()})
+    tables["server"] = {"drain": {"spread": 0, "timeout": 120}}
+    proxy = await run_proxy(programs, tables)
+    async with opened(browser, proxy, allowed=GONE) as page:
+        await page.evaluate("document.querySelector('#events li').textContent")
+        # Who looks on delays nothing: the drain alone might take two minutes
+        await proxy.stop()
+        await page.until_text("#link", "Connection lost")
+        assert "The connection to the proxy is lost" in await page.text("#lost")
+        assert float(await page.evaluate("getComputedStyle(document.querySelector('main')).opacity")) < 1
+        await page.until("parseInt(document.getElementById('age').textContent) >= 1")
+        assert "ago" in await page.text("#lost-why")
+        await page.evaluate("window.stays = 1")
+        proxy = await run_proxy(programs, tables)
+        await page.until(LIVE)
+        await page.until("document.querySelector('main').checkVisibility() && document.getElementById('lost').hidden")
+        await page.until("parseInt(/up (\\d+) s/.exec(document.getElementById('facts').textContent)?.[1]) < 60")
+        assert await page.evaluate("window.stays") == 1  # healed, not loaded anew
+        assert await page.text("#age") == ""
+        # A tab that was put to sleep meanwhile
+        await page.call("Page.setWebLifecycleState", state="frozen")
+        proxy.program.kill()
+        await proxy.program.process.wait()
+        proxy = await run_proxy(programs, tables)
+        await page.call("Page.setWebLifecycleState", state="active")
+        requests = len(page.requests)
+        await wait_until(lambda: len([url for url in page.requests[requests:] if url.endswith("/api/live")]))
+        await page.until(LIVE)
+        await page.until_text("#facts", "running")
+
+
+async def test_a_proxy_that_stands_still_is_told_from_one_that_lives(programs, browser):
+    _, proxy = await two_behind(programs)
+    async with opened(browser, proxy, allowed=GONE) as page:
+        await page.until(f"{tile('Tunnels')} === '0'")
+        proxy.program.pause()
+        await page.until_text("#link", "No news")
+        assert "quiet" in await page.text("#lost")
+        proxy.program.resume()
+        await page.until(LIVE)
+        assert await page.text("#lost") == ""
+
+
+async def test_a_token_is_asked_for_kept_in_the_tab_and_used(programs, browser, tmp_path):
+    (tmp_path / "token").write_text("the right one\n")
+    server = await run_server(programs, "fast_echo.py")
+    admin = {"address": "0.0.0.0:0", "token_file": str(tmp_path / "token"), "hosts": ["proxy.test"]}
+    proxy = await run_proxy(programs, settings([server.address], admin=admin))
+    # By a name, as from another machine: browsers trust such an origin with less than loopback
+    place = f"proxy.test:{proxy.admin.rpartition(':')[2]}"
+    async with browser.page(f"http://{place}/") as page:
+        assert "asks for its token" in await page.until_text("#unlock", "token")
+        assert await page.evaluate("isSecureContext") is False
+        assert await page.text("main") == ""
+        for wrong in ("the wrong one", "größe", "Smile \N{SLIGHTLY SMILING FACE}"):
+            await page.click("#token")
+            await page.write(wrong)
+            await page.press(*ENTER)
+            await page.until("document.getElementById('token').value === ''")
+            await page.until_text("#token-error", "does not take this token")
+        await page.click("#token")
+        await page.write("the right one")
+        await page.press(*ENTER)
+        await page.until(LIVE)
+        await page.until_text("#pools", server.address)
+        assert await page.text("#unlock") == ""
+        await page.click(f"{row(server.address)} button")
+        await page.click("#ask[open] #ask-yes")
+        await page.until_text(f"{row(server.address)} .stands", "drained")
+        kept = "JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])"
+        assert json.loads(await page.evaluate(kept)) == [{"trioproxy token": "the right one"}, {}, ""]
+        assert not [url for url in page.requests if "right" in url]
+        await page.load("Page.reload")
+        await page.until(LIVE)
+        await page.click("#forget")
+        await page.until_text("#unlock", "asks for its token")
+        assert await page.evaluate("sessionStorage.length") == 0
+        assert await page.text("main") == ""
+        assert page.complaints(UNAUTHORIZED) == []
+        assert {url.split("/")[2] for url in page.requests} == {place}
+
+
+HOSTILE = "<img src=x onerror=hacked=1><script>hacked=1<b>" + 40 * "long"
+RATES = {"to_upstream": 1e9, "to_client": 1e9}
+
+
+def hostile(document):
+    """The document with every string, but the few words a page understands, in the words of somebody who means no good."""
+    match document:
+        case dict():
+            return {key: value if key in {"event", "level"} else hostile(value) for key, value in document.items()}
+        case list():
+            return [hostile(each) for each in document]
+        case str():
+            return f"{document}{HOSTILE}"
+    return document
+
+
+class HostileSampler:
+    def sample(self):
+        both = {"messages_per_second": RATES, "bytes_per_second": RATES}
+        parts = {"handshakes_per_second": {"accepted": 1, "failed": 1}, "handshake_seconds": {"p50": 1, "p99": 1e9}}
+        rest = {"requests_per_second": 1, "endings_per_second": {HOSTILE: 1}}
+        return {"time": time.time(), "state": HOSTILE, "connections": 1, "tunnels": 1, **both, **parts, **rest}
+
+    def pools(self):
+        probe = {"when": 1e9, "result": "failed", "seconds": 1, "detail": "no"}
+        rates = {"active": 1e9, "tunnels": 1e6, "messages_per_second": RATES, "bytes_per_second": RATES}
+        rest = {"weight": 1e9, "backup": True, "drain": None, "last_probe": probe}
+        upstreams = [{"address": number, "state": "up", "health": "up", **rates, **rest} for number in ("1", "2")]
+        return hostile([{"name": "pool", "balance": "hash", "upstreams": upstreams}])
+
+
+# What is to be seen and reaches beyond the window
+BEYOND = """[...document.querySelectorAll("body *")]
+    .filter((each) => each.checkVisibility() && !each.closest("svg, .unseen, thead, select"))
+    .filter((each) => each.getBoundingClientRect().right > innerWidth + 0.5).map((each) => each.outerHTML)"""
+
+
+@asynccontextmanager
+async def hostile_admin():
+    async with open_admin() as admin, trio.open_nursery() as nursery:
+        make_hostile(admin.control)
+        nursery.start_soon(tick, admin.control.live)
+        yield admin
+        nursery.cancel_scope.cancel()
+
+
+def make_hostile(control):
+    control.live = Feed(HostileSampler())
+    fields = {"upstream": "1", "pool": "pool", "reason": {"deep": ["er"]}}
+    control.live.tell("upstream_down", "warning", hostile(fields))
+    listeners = [{"name": "public", "address": "here", "active": 1}]
+    status = {"version": "1", "state": "running", "uptime_seconds": 1, "workers": 1, "listeners": listeners}
+    control.document = hostile(status)
+    names = ("id", "client", "listener", "route", "pool", "upstream", "host", "path", "subprotocol")
+    both = {"frames": RATES, "messages": RATES, "bytes": RATES}
+    tunnel = {**{name: name for name in names}, "closing": False, "age": 1e9, "idle": 1e9, **both}
+    control.page = {"total": 1, "tunnels": hostile([tunnel])}
+
+
+async def tick(feed):
+    while True:
+        feed.tick()
+        await trio.sleep(1)
+
+
+async def test_hostile_names_stay_text_and_long_ones_fit_a_phone(browser):
+    async with hostile_admin() as admin, browser.page(f"http://{admin.address}/", size=(360, 740)) as page:
+        await page.until(LIVE)
+        for where in (
+            "#facts",
+            "#version",
+            "#pools h3",
+            "#pools tbody th",
+            "#pools .state",
+            "#pools td.probe",
+            "#events",
+        ):
+            await page.until_text(where, HOSTILE)
+        await page.evaluate("document.getElementById('tunnels-section').scrollIntoView()")
+        for name in ("id", "client", "listener", "pool", "upstream", "host", "path", "subprotocol"):
+            await page.until_text("#tunnels", f"{name}{HOSTILE}")
+        assert await page.evaluate("[...document.querySelectorAll('option')].filter((each) => each.value).length") == 3
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        assert await page.evaluate(BEYOND) == []
+        await page.click("#tunnels tbody button")
+        await page.until_text("#ask[open]", f"client client{HOSTILE} gets")
+        await page.click("#ask-yes")
+        await page.until_text("#told", HOSTILE)
+        assert ("close", f"id{HOSTILE}", 1012) in admin.control.commands
+        assert await page.evaluate("document.querySelectorAll('main img, main script, dialog img').length") == 0
+        assert await page.evaluate("typeof hacked") == "undefined"
+        assert page.complaints() == []
+
+
+async def test_what_is_not_of_the_page_the_browser_itself_refuses(browser):
+    """Were a name taken for markup one day."""
+    async with hostile_admin() as admin, browser.page(f"http://{admin.address}/") as page:
+        await page.until(LIVE)
+        for attempt in (
+            "document.body.innerHTML = '<img src=x>'",
+            "document.createElement('script').text = 'hacked = 1'",
+        ):
+            refused = f"try {{ {attempt}; 'taken' }} catch (error) {{ error.name }}"
+            assert await page.evaluate(refused) == "TypeError"
+        await page.evaluate("document.body.setAttribute('style', 'color: rgb(1, 2, 3)')")
+        assert await page.evaluate("getComputedStyle(document.body).color") != "rgb(1, 2, 3)"
+        assert await page.evaluate("fetch('http://127.0.0.2:1/').catch((error) => error.name)") == "TypeError"
+        said = " ".join(page.complaints())
+        assert "requires 'TrustedHTML' assignment" in said and "violates the document's Content Security Policy" in said
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_it_is_readable_light_and_dark_and_works_by_keyboard(programs, browser, dark):
+    (a, b), proxy = await two_behind(programs)
+    async with opened(browser, proxy, dark=dark) as page, websocket(proxy.address):
+        b.kill()
+        await page.until_text(f"{row(b.address)} .state", "down")
+        await page.until("document.querySelectorAll('#tunnels tbody tr').length === 1")
+        ground = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        assert ground == ("rgb(14, 17, 22)" if dark else "rgb(244, 245, 247)")
+        contrast, where = await page.evaluate(CONTRAST)
+        assert contrast >= 4.5, where
+        await page.press(*TAB)
+        assert await page.evaluate("document.activeElement.id") == "traffic"
+        await page.press(*LEFT)
+        await page.until_text("#moment", "ago")
+        await page.press(*ESCAPE)
+        await page.until_text("#moment", "The last five minutes")
+        await page.press(*TAB)
+        focused = await page.evaluate(
+            "[document.activeElement.ariaLabel, getComputedStyle(document.activeElement).outlineWidth]"
+        )
+        assert focused == [f"Drain {a.address}", "2px"]
+        await page.press(*ENTER)
+        await page.until("document.getElementById('ask').open")
+        contrast, where = await page.evaluate(CONTRAST)
+        assert contrast >= 4.5, where
+        unnamed = "[...document.querySelectorAll('button, input, select')].filter((each) => !(each.ariaLabel || each.textContent || each.labels.length)).length"
+        assert await page.evaluate(unnamed) == 0
+
+
+SPLIT = r"""(async () => {
+    const { events } = await import("/page/stream.js");
+    const text = 'retry: 1\n:\n\nevent: a\ndata: {"b":\ndata: "\u20ac"}\n\nevent: c\r\ndata: 1\r\n\r\ndata:2\r\rdata: lost';
+    const octets = new TextEncoder().encode(text);
+    const found = new Set();
+    for (let at = 0; at <= octets.length; at += 1) {
+        async function* chunks() { yield octets.slice(0, at); yield octets.slice(at); }
+        const seen = [];
+        for await (const event of events(chunks())) seen.push(event);
+        found.add(JSON.stringify(seen));
+    }
+    return [...found].map(JSON.parse);
+})()"""
+
+FORMATS = """(async () => {
+    const { count, octets, latency, span } = await import("/page/format.js");
+    return [[0, 0.01, 0.44, 7, 9999, 10000, 12345, 999600, 4.56e6].map(count), [0, 999.4, 999.6, 1000, 12345, 1e6].map(octets),
+        [0.00025, 0.0012, 0.34, 0.9996, 12.4].map(latency), [-1, 0, 59.9, 60, 65, 3600, 7500, 90000].map(span)];
+})()"""
+
+
+async def test_events_are_read_however_they_are_cut_and_numbers_are_short(browser):
+    async with hostile_admin() as admin, browser.page(f"http://{admin.address}/") as page:
+        assert await page.evaluate(SPLIT) == [[["a", '{"b":\n"€"}'], ["c", "1"], ["message", "2"]]]
+        assert await page.evaluate(FORMATS) == [
+            ["0", "<0.1", "0.4", "7", "9,999", "10.0k", "12.3k", "1.00M", "4.56M"],
+            ["0 B", "999 B", "1.00 kB", "1.00 kB", "12.3 kB", "1.00 MB"],
+            ["250 µs", "1.2 ms", "340 ms", "1.0 s", "12 s"],
+            ["0 s", "0 s", "59 s", "1 min", "1 min 5 s", "1 h", "2 h 5 min", "1 d 1 h"],
+        ]
