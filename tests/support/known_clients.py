@@ -32,7 +32,7 @@ class Site:
     address: str
     ledger: Ledger
     pools: dict[str, str]
-    lives: list[tuple[str, float, float]] = attrs.Factory(list)  # of ended tunnels: pool, least seconds, began at
+    lives: dict[Talker, float] = attrs.Factory(dict)  # ended tunnels, and how many seconds they were open at least
 
     def _came(self, path: str, kind: str, code: int, ending: tuple[str, str, str]) -> tuple[str, str]:
         route = path.split("/")[1]
@@ -45,6 +45,11 @@ class Site:
 
     def ended(self, by: str, phase: str, reason: str) -> None:
         self.ledger.add("endings_total", by=by, phase=phase, reason=reason)
+
+    def came_and_went(self) -> None:
+        """A connection without a request."""
+        self.ledger.add("connections_total", listener="public")
+        self.ended("client", "head", "done")
 
     async def ask(self, path: str, code: int = 200, body: bytes = b"", ending: tuple[str, str, str] = DONE) -> None:
         """A plain request on a connection of its own, whose answer has to be `code`."""
@@ -115,8 +120,8 @@ class Site:
     def settle(self) -> None:
         """All that ended has been counted by now: what the durations of the tunnels were at most is known."""
         now = trio.current_time()
-        for pool, least, began in self.lives:
-            self.ledger.observe("tunnel_duration_seconds", least, now - began, pool=pool)
+        for talker, least in self.lives.items():
+            self.ledger.observe("tunnel_duration_seconds", least, now - talker.began, pool=talker.pool)
         self.lives.clear()
 
 
@@ -137,6 +142,8 @@ class Talker:
     close_code: int | None = None
     silent: bool = False  # it has said its last word
     over: trio.Event = attrs.Factory(trio.Event)
+    asked: trio.Event = attrs.Factory(trio.Event)  # to leave
+    ready: trio.Event | None = None  # where set, it does not leave before that
     sent: SentFrames = attrs.Factory(
         lambda self: SentFrames(self.site.ledger, self.pool, self.upstream, "to_upstream"), takes_self=True
     )
@@ -204,11 +211,16 @@ class Talker:
         self.site.ledger.add("closes_total", pool=self.pool, upstream=self.upstream, by=by, code=code)
         self.site.ended(*ending)
 
+    def lost(self) -> None:
+        """Its worker died: nobody is left to count its end."""
+        assert self.over.is_set()
+        self.site.lives.pop(self, None)
+
     def last_word(self) -> None:
         """From here on it may be over at any moment."""
         if not self.silent:
             self.silent = True
-            self.site.lives.append((self.pool, trio.current_time() - self.opened, self.began))
+            self.site.lives[self] = trio.current_time() - self.opened
 
     async def _got(self, got: Frame) -> None:
         match got.opcode, got.payload:
@@ -224,6 +236,9 @@ class Talker:
                 self.close_code = got.close_code if payload else 1005
                 if payload and not payload.endswith(BYE.encode()):
                     self._injected("close")
+                self.asked.set()
+                if self.ready is not None:
+                    await self.ready.wait()
                 if not self.silent:
                     await self.say(CLOSE, close_payload(self.close_code, BYE))
         self.data += got.opcode < CLOSE

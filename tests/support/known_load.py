@@ -29,6 +29,7 @@ MOST_CONNECTIONS = 60
 MOST_BYTES = 2000  # of a message
 PROBE_SECONDS, FALL = 0.5, 3
 HANDSHAKE_SECONDS = 0.3
+ONE_EACH = ("web", "faulty", "spare", "small")  # pools of one upstream that answers
 POOLS = {  # route → pool
     "chat": "chat",
     "quiet": "chat",
@@ -37,6 +38,7 @@ POOLS = {  # route → pool
     "faulty": "faulty",
     "nowhere": "nowhere",
     "spare": "spare",
+    "small": "small",
 }
 
 
@@ -50,7 +52,6 @@ class KnownProxy:
     tables: dict[str, Any]
     alpha: KnownUpstream  # of pool chat, with weight 2
     beta: KnownUpstream
-    web: KnownUpstream
     closed: str
     nursery: trio.Nursery
     held: list[Talker] = attrs.Factory(list)
@@ -92,9 +93,10 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
         "faulty": {"timeouts": {"handshake": HANDSHAKE_SECONDS, "response": HANDSHAKE_SECONDS}},
     }
     return {
-        "server": {"workers": workers, "drain": {"lame_duck": 0, "spread": 0, "timeout": 5}},
+        "server": {"workers": workers, "drain": {"lame_duck": 0, "spread": 0, "timeout": 30}},
         "admin": {"address": "127.0.0.1:0"},
         "log": {"format": "json", "level": "debug"},
+        "timeouts": {"close": 30},
         "limits": {"max_connections": MOST_CONNECTIONS},
         "listeners": [{"name": "public", "address": "127.0.0.1:0"}],
         "routes": [
@@ -105,9 +107,10 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
                 "upstreams": [{"address": upstreams["alpha"], "weight": 2}, {"address": upstreams["beta"]}],
                 "health": {**health, "rise": 1},
             },
-            "web": {"upstreams": [upstreams["web"]], "health": {**health, "rise": 1}},
+            "web": {"upstreams": [upstreams["web"]], "health": {**none}},
             "faulty": {"upstreams": [upstreams["faulty"]], "health": {**none}},
             "nowhere": {"upstreams": [upstreams["closed"]], "health": {**none}},
+            "small": {"upstreams": [{"address": upstreams["small"], "max_connections": 1}], "health": {**none}},
             "spare": {
                 "upstreams": [{"address": upstreams["closed"]}, {"address": upstreams["spare"], "backup": True}],
                 "health": {**none},
@@ -119,7 +122,7 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
 @asynccontextmanager
 async def known_proxy(programs: Programs, *, workers: int = 1) -> AsyncIterator[KnownProxy]:
     """One that runs."""
-    ledger, pools = Ledger(), {"alpha": "chat", "beta": "chat", "web": "web", "faulty": "faulty", "spare": "spare"}
+    ledger, pools = Ledger(), {"alpha": "chat", "beta": "chat", **{each: each for each in ONE_EACH}}
     with socket.socket() as taken:  # bound, but nobody listens: a connect is refused
         taken.bind(("127.0.0.1", 0))
         closed = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -131,6 +134,7 @@ async def known_proxy(programs: Programs, *, workers: int = 1) -> AsyncIterator[
             tables = tables_of(workers, {"closed": closed, **addresses})
             process = await run_proxy(programs, tables)
             site = Site(process.address, ledger, POOLS)
-            alpha, beta, web = servers["alpha"], servers["beta"], servers["web"]
-            yield KnownProxy(process, site, ledger, tables, alpha, beta, web, closed, nursery)
+            for server in (servers["alpha"], servers["beta"]):
+                await process.wait_for_state(server.address, "up")  # a first probe may have been too slow
+            yield KnownProxy(process, site, ledger, tables, servers["alpha"], servers["beta"], closed, nursery)
             nursery.cancel_scope.cancel()

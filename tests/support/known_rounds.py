@@ -8,26 +8,32 @@ from __future__ import annotations
 import json
 import resource
 import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
-from support.http_client import ask, connection, dial
+from support.http_client import ask, connection
 from support.known_load import MOST_BYTES, MOST_CONNECTIONS
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from support.known_clients import Talker
     from support.known_load import KnownProxy
     from support.known_upstreams import KnownUpstream
 
+    At = Callable[[str], Awaitable[object]]
+
 HELD = 3  # tunnels that stay open between rounds, two at alpha for its weight
 REFUSED = ("upstream", "handshake", "refused")
 
 
-async def play(known: KnownProxy, *, messages: int, while_down: Callable[[], Awaitable[object]]) -> None:
-    """One round; conversations are of three times so many messages, `while_down` waits for what dead upstreams cause."""
+async def play(known: KnownProxy, *, messages: int, at: At | None = None) -> None:
+    """One round; conversations are of three times so many messages.
+
+    With `at` all troubles come about, too, which take their time; it is called with "troubled" when they are there.
+    """
     await release(known)
     async with trio.open_nursery() as nursery:
         for upstream in (known.alpha, known.beta):
@@ -35,16 +41,11 @@ async def play(known: KnownProxy, *, messages: int, while_down: Callable[[], Awa
                 nursery.start_soon(talk, known, upstream, "/chat/slow", messages, ending)
             for ending in (asked_to_leave, vanish, abandoned, break_rule, exceed_limit):
                 nursery.start_soon(talk, known, upstream, "/quiet", messages, ending)
-        for act in (requests, handshakes_that_fail):
+        for act in (requests, handshakes_that_fail, fill):
             nursery.start_soon(act, known)
     await known.rest()
-    await drain_and_resume(known)
-    await kill_and_revive(known, while_down)
-    await reloads(known)
-    await known.rest()
-    await crowd(known)
-    await known.rest()
     await exhaust(known)
+    await drain_and_resume(known, at)
     await known.rest()
     await hold(known)
 
@@ -132,6 +133,8 @@ async def requests(known: KnownProxy) -> None:
         await site.ask("/web/404", 404)
         await site.ask("/web/500", 500)
         await site.ask("/web/slow")
+    async with connection(site.address):
+        site.came_and_went()
     await site.ask("/nobody/knows", 404, ending=("client", "route", "no_route"))
     await site.ask_amiss(b"this is no request\r\n\r\n", 400)
 
@@ -159,7 +162,15 @@ async def handshakes_that_fail(known: KnownProxy) -> None:
             await talker.leave()
 
 
-async def drain_and_resume(known: KnownProxy) -> None:
+async def fill(known: KnownProxy) -> None:
+    """The upstream of pool small takes one tunnel, and a second client is told so."""
+    async with known.site.tunnel("/small") as talker:
+        await known.site.knock("/small", 503, ("proxy", "connect", "full"))
+        known.site.shaken("/small", "none", "unreachable")
+        await talker.leave()
+
+
+async def drain_and_resume(known: KnownProxy, at: At | None) -> None:
     """Alpha is taken out while it has a tunnel, and taken back; and an operator closes a tunnel of beta."""
     path = f"/api/pools/chat/upstreams/{known.alpha.address}"
     async with trio.open_nursery() as nursery:
@@ -167,65 +178,56 @@ async def drain_and_resume(known: KnownProxy) -> None:
         staying = await open_at(known, known.beta, "/quiet/staying", nursery)
         await command(known, f"{path}/drain", {"spread": 0, "timeout": 5})
         await moving.dismissed(1012, "proxy", "1012", ("proxy", "tunnel", "draining"))
-        fresh = await known.site.open("/quiet", nursery)
-        assert fresh.upstream == known.beta.address
         await known.process.wait_for_state(known.alpha.address, "draining")
-        await command(known, f"{path}/resume", {})
         listed = json.loads(await known.process.ask_admin("/api/tunnels?route=quiet"))
         ids = [one["id"] for one in listed if one["path"] == "/quiet/staying"]
         await command(known, f"/api/tunnels/{ids[-1]}/close", {"code": 1012})
         await staying.dismissed(1012, "proxy", "1012", ("proxy", "tunnel", "operator"))
-        await fresh.leave()
+        fresh = await known.site.open("/quiet", nursery)
+        assert fresh.upstream == known.beta.address
+        if at is None:
+            await fresh.leave()
+        else:
+            await troubles(known, fresh, at)
+    await command(known, f"{path}/resume", {})
+    await known.process.wait_for_state(known.alpha.address, "up")
 
 
-async def kill_and_revive(known: KnownProxy, while_down: Callable[[], Awaitable[object]]) -> None:
-    """Beta's process ends under a tunnel, the only one of pool web, too; others take their places."""
-    async with trio.open_nursery() as nursery:
-        lost = await open_at(known, known.beta, "/quiet", nursery)
-        kept = await open_at(known, known.alpha, "/quiet", nursery)
-        died = time.time()
-        for upstream in (known.beta, known.web):
-            await upstream.kill()
-        await lost.dismissed(1011, "upstream", "none", ("upstream", "tunnel", "closed"))
-        for upstream in (known.beta, known.web):
-            await known.process.wait_for_state(upstream.address, "down")
-        await known.site.ask("/web/1", 503, ending=("proxy", "connect", "no_upstream"))
-        await while_down()
-        await kept.converse(2, 0)
-        await kept.leave()
-        for upstream in (known.beta, known.web):
-            await upstream.start()
-        known.down_seconds = time.time() - died
-        for upstream in (known.beta, known.web):
-            await known.process.wait_for_state(upstream.address, "up")
-
-
-async def reloads(known: KnownProxy) -> None:
-    """One of each result; the last one leaves everything as it was."""
-    tables, ledger = known.tables, known.ledger
-    await known.process.reload({**tables, "server": {**tables["server"], "workers": 7}}, "refused")
-    await known.process.reload({**tables, "listeners": []}, "invalid")
+async def troubles(known: KnownProxy, talker: Talker, at: At) -> None:
+    """All at once: beta's process ends under this tunnel, a reload is refused, and there are too many clients."""
+    died = time.time()
+    await known.beta.kill()
+    await talker.dismissed(1011, "upstream", "none", ("upstream", "tunnel", "closed"))
+    known.ledger.add("config_reloads_total", result="refused")
+    await known.process.reload({**known.tables, "server": {**known.tables["server"], "workers": 7}}, "refused")
+    async with crowd(known):
+        await known.process.wait_for_state(known.beta.address, "down")
+        await at("troubled")
+    await known.beta.start()
+    known.down_seconds = time.time() - died
+    await known.process.reload({**known.tables, "listeners": []}, "invalid")
     known.reloaded = time.time()
-    await known.process.reload(tables)
-    for result in ("refused", "invalid", "applied"):
-        ledger.add("config_reloads_total", result=result)
+    await known.process.reload(known.tables)
+    for result in ("invalid", "applied"):
+        known.ledger.add("config_reloads_total", result=result)
+    await known.process.wait_for_state(known.beta.address, "up")
 
 
-async def crowd(known: KnownProxy) -> None:
-    """As many connections as there may be, which then go without a word, and two more."""
-    site, streams = known.site, []
-    for _ in range(MOST_CONNECTIONS):
-        streams.append(await dial(site.address))
-        site.ledger.add("connections_total", listener="public")
-        site.ended("client", "head", "done")
-    await known.has(tunnels=0, connections=MOST_CONNECTIONS)
-    for _ in range(2):
-        async with connection(site.address) as http:
-            assert (await http.answer()).status == 503
-        site.ledger.add("connections_total", listener="public")
-        site.ledger.add("connections_rejected_total", listener="public", reason="overloaded")
-    for stream in streams:
-        await stream.aclose()
+@asynccontextmanager
+async def crowd(known: KnownProxy) -> AsyncIterator[None]:
+    """As many connections as there may be, which then go without a word; two more come meanwhile."""
+    site = known.site
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST_CONNECTIONS):
+            await stack.enter_async_context(connection(site.address))
+            site.came_and_went()
+        await known.has(tunnels=0, connections=MOST_CONNECTIONS)
+        for _ in range(2):
+            async with connection(site.address) as http:
+                assert (await http.answer()).status == 503
+            site.ledger.add("connections_total", listener="public")
+            site.ledger.add("connections_rejected_total", listener="public", reason="overloaded")
+        yield
 
 
 async def exhaust(known: KnownProxy) -> None:

@@ -8,28 +8,46 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 from support.known_load import known_proxy
-from support.known_rounds import play, release
+from support.known_rounds import play
 from support.ledger import Ledger
 from support.processes import open_programs
-from support.prometheus import configuration, running_prometheus
+from support.prometheus import configuration, milliseconds, running_prometheus
+from support.rules import write_shortened
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from support.known_load import KnownProxy
+    from support.processes import Programs
     from support.prometheus import Prometheus
 
-JOB = "trioproxy"
+    Started = trio.TaskStatus[None]
+
+# When which alerts fire: what they are about is brought about then.
+FIRING = {
+    "troubled": (
+        "TrioproxyConnectionsRejected",
+        "TrioproxyNearConnectionLimit",
+        "TrioproxyPoolWithoutUpstream",
+        "TrioproxyReloadFailed",
+        "TrioproxyUpstreamDown",
+        "TrioproxyUpstreamDrainingLong",
+    ),
+    "killed": ("TrioproxyWorkerRestarted",),
+    "leaving": ("TrioproxyDrainingLong",),
+    "gone": ("TrioproxyDown", "TrioproxyAbsent"),
+}
 # How old figures of a scrape may be: answers are kept for half a second, workers publish once a second.
 STALE_SECONDS = 0.5 + 1.2
 SCRAPE_SECONDS = 0.7  # so that no scrape gets the answer of the one before
@@ -106,11 +124,12 @@ class Measured:
 class Run:
     """The whole of it; `again` is what happened to `two` when a worker was killed."""
 
-    folder: Path
-    rule_files: Sequence[str]
     one: Measured = attrs.Factory(Measured)
     two: Measured = attrs.Factory(Measured)
     again: Measured = attrs.Factory(Measured)
+    ended: float = 0.0  # when all was over
+    exposition: bytes = b""  # of a proxy under load, as text
+    metadata: dict[str, Any] = attrs.Factory(dict)  # metric → what Prometheus knows of it
     _prometheus: Prometheus | None = None
     _watched: trio.Event = attrs.Factory(trio.Event)
 
@@ -118,10 +137,6 @@ class Run:
     def prometheus(self) -> Prometheus:
         assert self._prometheus is not None
         return self._prometheus
-
-    @property
-    def watching(self) -> bool:
-        return self._watched.is_set()
 
     def watched(self, prometheus: Prometheus) -> None:
         """From here on it scrapes."""
@@ -138,58 +153,107 @@ class Run:
 
         return await wait_until(look, f"a scrape of {instance}")
 
+    async def alerting(self, moment: str, instance: str = "") -> None:
+        """Until all alerts fire that should at this moment; of this proxy, where they say of which."""
+        wanted = set(FIRING[moment])
+        firing = (
+            f'ALERTS{{alertstate="firing", instance=~"{instance}|"}}' if instance else 'ALERTS{alertstate="firing"}'
+        )
+
+        async def look() -> bool:
+            found = await trio.to_thread.run_sync(self.prometheus.query, firing)
+            return wanted <= {series.labels["alertname"] for series in found}
+
+        await wait_until(look, f"{sorted(wanted)} of {instance or 'all'}")
+
 
 @contextmanager
-def live_run(folder: Path, rule_files: Sequence[str] = ()) -> Iterator[Run]:
+def live_run(folder: Path) -> Iterator[Run]:
     """The proxies come and go; Prometheus answers until the end of the block."""
-    run = Run(folder, rule_files)
+    run = Run()
     with ExitStack() as stack:
-        trio.run(_everything, run, stack)
+        trio.run(_everything, run, folder, stack)
         yield run
 
 
-async def _everything(run: Run, stack: ExitStack) -> None:
-    async with (
-        open_programs(run.folder) as programs,
-        known_proxy(programs) as one,
-        known_proxy(programs, workers=2) as two,
-        trio.open_nursery() as nursery,
-    ):
-        for measured, known in ((run.one, one), (run.two, two), (run.again, two)):
+async def _everything(run: Run, folder: Path, stack: ExitStack) -> None:
+    async with open_programs(folder) as programs, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as starting:
+            starting.start_soon(nursery.start, _with_one_worker, run, programs)
+            starting.start_soon(nursery.start, _with_two_workers, run, programs)
+        shortened = write_shortened(folder, patience=f"{milliseconds(SCRAPE_SECONDS)}ms", offset="3s")
+        settings = configuration([run.one.instance, run.two.instance], interval=SCRAPE_SECONDS, rule_files=shortened)
+        run.watched(await trio.to_thread.run_sync(stack.enter_context, running_prometheus(folder, settings)))
+    await run.alerting("gone")
+    run.ended = time.time()
+
+
+async def _with_one_worker(run: Run, programs: Programs, *, task_status: Started) -> None:
+    async with known_proxy(programs) as known:
+        run.one.known, run.one.instance = known, known.process.admin
+        task_status.started()
+        await _measured_round(run, known, run.one)
+        run.exposition = await known.process.ask_admin("/metrics")
+        run.metadata = await trio.to_thread.run_sync(run.prometheus.ask, "metadata")
+        await _leave(run, known)
+
+
+async def _with_two_workers(run: Run, programs: Programs, *, task_status: Started) -> None:
+    async with known_proxy(programs, workers=2) as known:
+        for measured in (run.two, run.again):
             measured.known, measured.instance = known, known.process.admin
-        nursery.start_soon(_with_one_worker, run, one)
-        nursery.start_soon(_with_two_workers, run, two)
-        targets = {JOB: [one.process.admin, two.process.admin]}
-        settings = configuration(targets, interval=SCRAPE_SECONDS, rule_files=run.rule_files)
-        run.watched(await trio.to_thread.run_sync(stack.enter_context, running_prometheus(run.folder, settings)))
-
-
-async def _with_one_worker(run: Run, known: KnownProxy) -> None:
-    await _measured_round(run, known, run.one)
-    await release(known)
-    await known.process.stop()
-
-
-async def _with_two_workers(run: Run, known: KnownProxy) -> None:
-    await _measured_round(run, known, run.two)
-    await release(known)
-    await known.process.stop()
+        task_status.started()
+        await _measured_round(run, known, run.two)
+        run.again.before = run.two.after
+        await _kill_a_worker(run, known)
+        run.again.after = await _state(run, known)
+        run.again.ledger = known.ledger.take()
+        await _leave(run, known)
 
 
 async def _measured_round(run: Run, known: KnownProxy, measured: Measured) -> None:
-    while_down = partial(_seen, run, known)
-    await play(known, messages=WARM_MESSAGES, while_down=while_down)
+    await play(known, messages=WARM_MESSAGES)
     measured.before = await _state(run, known)
     known.ledger.take()
-    await play(known, messages=MESSAGES, while_down=while_down)
+    await play(known, messages=MESSAGES, at=partial(run.alerting, instance=measured.instance))
     measured.after = await _state(run, known)
     measured.ledger = known.ledger.take()
 
 
-async def _seen(run: Run, known: KnownProxy) -> None:
-    """Until Prometheus knows how things are now, if it watches already."""
-    if run.watching:
-        await run.scraped(known.process.admin, time.time())
+async def _kill_a_worker(run: Run, known: KnownProxy) -> None:
+    """Once all that its clients said is published; those of the other go on, and new ones come."""
+    async with trio.open_nursery() as nursery:
+        talkers = [await known.site.open("/quiet", nursery) for _ in range(12)]
+        for talker in talkers:
+            await talker.converse(2, 0)
+        await run.scraped(known.process.admin, time.time() + STALE_SECONDS)
+        os.kill((await known.pids())["0"], signal.SIGKILL)
+        await known.process.wait_until(lambda seen: seen.total("worker_restarts_total", reason="killed") == 1)
+        await run.alerting("killed", instance=known.process.admin)
+        for talker in talkers + known.held:
+            if talker.over.is_set():
+                talker.lost()
+            else:
+                await talker.converse(2, 0)
+                await talker.leave()
+        for _ in range(10):
+            await known.site.ask("/web/5")
+        known.held = []
+
+
+async def _leave(run: Run, known: KnownProxy) -> None:
+    """SIGTERM, and clients that take their time."""
+    for talker in known.held:
+        talker.ready = trio.Event()
+    last = await known.site.open("/quiet", known.nursery)
+    last.ready = trio.Event()
+    known.process.terminate()
+    await last.asked.wait()
+    await run.alerting("leaving", instance=known.process.admin)
+    for talker in (*known.held, last):
+        assert talker.ready is not None
+        talker.ready.set()
+    assert await known.process.program.wait() == 0
 
 
 async def _state(run: Run, known: KnownProxy) -> State:
@@ -203,7 +267,7 @@ async def _state(run: Run, known: KnownProxy) -> State:
         early=early,
         late=Processes.of(pids),
         tunnels=tuple((talker.route, talker.pool, talker.upstream) for talker in known.held),
-        probes={(server.pool, server.address): tuple(server.probes) for server in (known.alpha, known.beta, known.web)},
+        probes={(server.pool, server.address): tuple(server.probes) for server in (known.alpha, known.beta)},
         down_seconds=known.down_seconds,
         exhausted=known.exhausted,
         reloaded=known.reloaded,

@@ -133,7 +133,7 @@ def _probe_rates(measured: Measured) -> Values:
     seconds = measured.seconds
     return {
         ("ok",): Span(sum(each.low for each in good) / seconds, sum(each.high for each in good) / seconds),
-        ("refused",): Span(2 * bad.low / seconds, 2 * bad.high / seconds),
+        ("refused",): Span(bad.low / seconds, bad.high / seconds),
         **{(result,): Span(0, 4 / seconds) for result in ("skipped", "timeout", "closed", "reset")},
     }
 
@@ -141,8 +141,7 @@ def _probe_rates(measured: Measured) -> Values:
 def _failing_probes(measured: Measured) -> Values:
     known, bad, seconds = measured.known, _failed_probes(measured), measured.seconds
     assert known is not None
-    dead = [(upstream.pool, upstream.address) for upstream in (known.beta, known.web)]
-    surely = {(*key, "refused"): Span(bad.low / seconds, bad.high / seconds) for key in dead}
+    surely = {("chat", known.beta.address, "refused"): Span(bad.low / seconds, bad.high / seconds)}
     # When the proxy is out of descriptors it cannot probe; one that was on its way to an upstream when that died is cut.
     perhaps = {
         (*key, result): Span(0, 4 / seconds)

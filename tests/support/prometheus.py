@@ -20,11 +20,13 @@ import attrs
 import pytest
 import yaml
 from support.ports import free_address
+from support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+CONFIGURATION = ROOT / "grafana" / "prometheus" / "prometheus.yml"
 PATIENCE_SECONDS = 30.0  # a guard against hanging for ever, not a measurement
 POLL_SECONDS = 0.05
 Labels = frozenset[tuple[str, str]]
@@ -110,24 +112,21 @@ class Prometheus:
         seen = self.query(f'timestamp(up{{instance="{instance}"}}) and up == 1')
         return seen[0].value if seen else -math.inf
 
-    def alerts(self, at: float | None = None) -> list[Series]:
-        """The alerts that are pending or firing; `alertname` and `alertstate` are among their labels."""
-        return self.query("ALERTS", at)
-
 
 def milliseconds(seconds: float) -> int:
     """As durations in queries are written, so that they are exact."""
     return round(seconds * 1000)
 
 
-def configuration(
-    targets: Mapping[str, Sequence[str]], *, interval: float, rule_files: Sequence[str] = ()
-) -> dict[str, Any]:
-    """A prometheus.yml that scrapes `targets` (job → addresses) every `interval` seconds and judges rules as often."""
+def configuration(targets: Sequence[str], *, interval: float, rule_files: Sequence[str]) -> dict[str, Any]:
+    """The prometheus.yml of this repository for other targets and rules, every `interval` seconds."""
+    settings: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
     every = f"{milliseconds(interval)}ms"
-    jobs = [{"job_name": job, "static_configs": [{"targets": list(each)}]} for job, each in targets.items()]
-    settings = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
-    return {"global": settings, "rule_files": list(rule_files), "scrape_configs": jobs}
+    settings["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
+    settings["rule_files"] = list(rule_files)
+    (job,) = settings["scrape_configs"]
+    job["static_configs"] = [{"targets": list(targets)}]
+    return settings
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def log_entry(line: str) -> dict[str, Any]:
 
 
 def write_config(programs: Programs, tables: Mapping[str, Any]) -> str:
-    path = programs.folder / f"config-{len(programs.started)}.toml"
+    number = len(list(programs.folder.glob("config-*.toml")))  # proxies may be started at once
+    path = programs.folder / f"config-{number}.toml"
     path.write_text(toml(tables))
     return str(path)
 
