@@ -99,9 +99,7 @@ def timeline(
     return _asking(panel, title, description, [query])
 
 
-def rows(
-    title: str, description: str, unit: str, *queries: Query, width: int = 12, hidden: Sequence[str] = ()
-) -> table.Panel:
+def rows(title: str, description: str, unit: str, *queries: Query, width: int = 12) -> table.Panel:
     """What is the case now, a line for each set of labels; each query is a column by the name of its legend."""
     refs = {f"Value #{ref}": query.legend for ref, query in zip("ABCDEFGH", queries, strict=False)}
     names = refs if len(queries) > 1 else {"Value": queries[0].legend}
@@ -114,7 +112,7 @@ def rows(
         .with_transformation(
             model.DataTransformerConfig(
                 id_val="organize",
-                options={"excludeByName": dict.fromkeys(("Time", *hidden), True), "renameByName": names},
+                options={"excludeByName": {"Time": True}, "renameByName": names},
             )
         )
     )

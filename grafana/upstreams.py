@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.panels import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, graph, rows, timeline
+from grafana.panels import GREEN, GREY, ORANGE, PURPLE, RED, graph, rows, timeline
 from grafana.queries import Query, each, quantile, rate, select, total
 from trioproxy import metrics as m
 from trioproxy.health import UpstreamState
@@ -93,6 +93,5 @@ PANELS = (
         "In tunnels, both ways together.",
         "Bps",
         Query(rate(m.BYTES, by="pool, upstream"), "{{pool}} {{upstream}}"),
-        limits=((None, BLUE),),
     ),
 )
