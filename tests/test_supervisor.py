@@ -51,6 +51,10 @@ async def test_the_body_begins_when_all_workers_accept(tmp_path):
         assert (await get(run.admin_address, "/readyz")).status == 200
         names = [event["listener"] for event in run.context.log.events if event["event"] == "listening"]
         assert names == ["admin", "l0"]
+        run.release(["unix:/unknown"])
+        assert not run.control.live.ended
+        run.release([run.context.config.admin.address])
+        assert run.control.live.ended  # so that nobody who follows it keeps the address here
 
 
 async def test_a_port_in_use_is_an_error_before_any_process_is_started(tmp_path):

@@ -68,12 +68,11 @@ async def drain(proxy, upstream):
     assert (await ask(proxy.admin, head.encode() + body)).status == 200
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_who_looks_on_keeps_no_process_from_handing_over(programs, tmp_path, workers):
+async def test_who_looks_on_keeps_no_process_from_handing_over(programs, tmp_path):
     server = await run_server(programs, "fast_echo.py")
     tables = settings([server.address], listener={"address": free_address()})
     tables["admin"] = {"address": free_address()}
-    tables["server"] = {"workers": workers, "handover": str(tmp_path / "door"), "drain": {"spread": 0, "timeout": 60}}
+    tables["server"] = {"handover": str(tmp_path / "door"), "drain": {"spread": 0, "timeout": 60}}
     old = await run_proxy(programs, tables)
     async with following(old.admin) as stream:
         await stream.next("history")

@@ -11,9 +11,9 @@ from support.commands import commanded
 from support.upstream import http_upstream, reply
 
 from trioproxy.cli._top import following
-from trioproxy.cli._top.following import Following
+from trioproxy.cli._top.following import ROWS, Following
 from trioproxy.cli._top.state import Command
-from trioproxy.remote import PAGE, Remote
+from trioproxy.remote import Remote
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def test_many_tunnels_are_listed_page_by_page_and_then_again():
         if b"/api/live" in head.start:
             return reply(b"event: sample\ndata: 1\n\n")
         asked.append(head.start.decode().split()[1].partition("?")[2])
-        count = PAGE if len(asked) in {1, 3} else 1
+        count = ROWS if len(asked) in {1, 3} else 1
         return reply(("[" + ",".join(f'{{"id": "a-{n}"}}' for n in range(count)) + "]").encode())
 
     async with http_upstream(answer) as upstream:
@@ -93,8 +93,8 @@ async def test_many_tunnels_are_listed_page_by_page_and_then_again():
         async with followed(remote) as (one, get):
             one.start(iter([]))
             pages = [await get("tunnels") for _ in range(3)]
-    assert [(len(rows), last) for _, rows, last in pages] == [(PAGE, False), (1, True), (PAGE, False)]
-    assert asked[:3] == [f"limit={PAGE}", f"after=a-{PAGE - 1}&limit={PAGE}", f"limit={PAGE}"]
+    assert [(len(rows), last) for _, rows, last in pages] == [(ROWS, False), (1, True), (ROWS, False)]
+    assert asked[:3] == [f"limit={ROWS}", f"after=a-{ROWS - 1}&limit={ROWS}", f"limit={ROWS}"]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[{}]", b"nothing"])

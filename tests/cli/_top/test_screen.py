@@ -14,6 +14,7 @@ from support.terminals import terminal
 from trioproxy.config import AdminConfig, HealthConfig
 from trioproxy.server import serve
 
+ENTERED = b"\x1b[?1049h"
 LEFT = (b"\x1b[?1049l", b"\x1b[?25h")  # the other screen; the cursor is to be seen
 PROBED = HealthConfig(probe="tcp", interval=0.2, timeout=0.2, rise=1, fall=1)
 
@@ -92,6 +93,8 @@ async def test_the_smallest_terminal_will_do_and_any_size_it_is_given_later(tmp_
         shown.resize(30, 10)
         await shown.until(lambda: shown.lines[-1].startswith("q quit"), "the keys at the end again")
         assert shown.line("events")
+        shown.press("\x1a")  # stops a job of a shell; here nobody could continue it, so the kernel lets it go on
+        await shown.until(lambda: shown.raw.count(ENTERED) == 2, "that the terminal was given back, and taken again")
         shown.press("\x03")
         assert await shown.end() == 0
         assert all(sequence in shown.raw for sequence in LEFT)

@@ -46,6 +46,12 @@ def test_a_history_replaces_what_was_there_and_ends_the_trouble():
     assert len(state.tunnels) == 0
 
 
+def test_what_a_newer_proxy_tells_besides_changes_nothing():
+    state = following("p1")
+    state.take("something", {"new": True})
+    assert (state.trouble, state.said, len(state.samples)) == ("", "", 1)
+
+
 def test_samples_and_events_follow_and_do_not_pile_up():
     state = following("p1")
     for number in range(SAMPLES + 10):

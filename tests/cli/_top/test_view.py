@@ -145,6 +145,12 @@ def test_a_lost_connection_is_told_and_what_was_known_is_dim():
     assert all("dim" in styles(line, line.plain[0]) for line in lines[1:-1] if line.plain)
 
 
+def test_of_a_proxy_without_a_sample_there_is_its_address():
+    state = State("127.0.0.1:9464")
+    state.take("history", {"samples": [], "events": []})
+    assert [line for line in written(state) if line][:-1] == ["trioproxy 127.0.0.1:9464"]
+
+
 def test_what_others_chose_is_no_command_to_the_terminal():
     event = {**EVENT, "event": "x\x1b[2J", "reason": "a\x1b]0;b\x07\r\nc"}
     tunnel = {**TUNNEL, "client": "\x1b[31m"}

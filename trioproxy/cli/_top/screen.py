@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from trioproxy.remote import Remote
 
 LOOK_SECONDS: Final = 0.1  # in which a key, news and another size are noticed
-TUNNELS_SECONDS: Final = 2.0  # between two pages of tunnels, at least
 
 
 def show(
@@ -39,7 +38,7 @@ def show(
     Returns when it was told to end: by a key, SIGINT or SIGTERM.
     """
     came: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-    following = Following(remote, came.put, max(interval, TUNNELS_SECONDS))
+    following = Following(remote, came.put, interval)
     shown = _Screen(State(remote.address), console, following, came, interval, keyboard)
     with closing(following), suppress(KeyboardInterrupt), _terminated_is_interrupted():
         following.start(news)
