@@ -55,7 +55,7 @@ async def test_a_connection_that_comes_meanwhile_is_waited_for_too(autojump_cloc
         context.connection_ended()
 
 
-def test_connections_are_limited_here_and_over_all_processes():
+async def test_connections_are_limited_here_and_over_all_processes():
     context = make_context([REFUSED], None)
     context.max_connections = 2
     assert context.connection_began() and context.connection_began()
@@ -68,7 +68,7 @@ def test_connections_are_limited_here_and_over_all_processes():
     assert (context.connections, context.clients.total) == (1, most)
 
 
-def test_publishing_asks_every_open_tunnel_and_carries_on_what_it_says():
+async def test_publishing_asks_every_open_tunnel_and_carries_on_what_it_says():
     context = make_context([REFUSED], None)
 
     class Opened:

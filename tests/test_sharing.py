@@ -32,7 +32,7 @@ def listener(context, index):
 
 
 @pytest.fixture
-def shared(tmp_path):
+async def shared(tmp_path):
     """Three workers; a port, a Unix socket, a port."""
     before = descriptors()
     context = make_context(make_config(listeners=("127.0.0.1:0", f"unix:{tmp_path / 'u'}", "127.0.0.1:0")))
@@ -49,13 +49,13 @@ def adopted(shared, slot):
     return [message.worker for message, _ in slot.told if isinstance(message, Adopt)]
 
 
-def test_each_worker_has_a_socket_of_each_port_and_all_the_same_one_else(shared):
+async def test_each_worker_has_a_socket_of_each_port_and_all_the_same_one_else(shared):
     sets = [shared.of(slot, shared.listeners) for slot in shared.slots]
     ports, files = {fds[0] for fds in sets}, {fds[1] for fds in sets}
     assert (len(ports), len(files)) == (3, 1)
 
 
-def test_another_stands_in_until_the_worker_is_back(shared):
+async def test_another_stands_in_until_the_worker_is_back(shared):
     gone, other, _ = shared.slots
     gone.serving = False
     shared.orphaned(gone)
@@ -68,7 +68,7 @@ def test_another_stands_in_until_the_worker_is_back(shared):
     shared.began(gone)
 
 
-def test_those_who_stand_in_share_the_work(shared):
+async def test_those_who_stand_in_share_the_work(shared):
     a, b, c = shared.slots
     a.serving = b.serving = False
     shared.orphaned(a)
@@ -91,7 +91,7 @@ def test_those_who_stand_in_share_the_work(shared):
     assert b.told == [(Release(0), [])]
 
 
-def test_without_anybody_the_next_one_that_is_back_stands_in(shared):
+async def test_without_anybody_the_next_one_that_is_back_stands_in(shared):
     for slot in shared.slots:
         slot.serving = False
     for slot in shared.slots:
@@ -103,7 +103,7 @@ def test_without_anybody_the_next_one_that_is_back_stands_in(shared):
     assert adopted(shared, last) == [0, 1]
 
 
-def test_places_may_change_while_nobody_stands_in(shared):
+async def test_places_may_change_while_nobody_stands_in(shared):
     gone, other, _ = shared.slots
     gone.serving = False
     shared.orphaned(gone)
@@ -114,7 +114,7 @@ def test_places_may_change_while_nobody_stands_in(shared):
     assert other.told[-1][0] == Adopt(0, [1])
 
 
-def test_a_worker_that_says_it_is_ready_when_a_drain_has_closed_all_gets_nothing(shared):
+async def test_a_worker_that_says_it_is_ready_when_a_drain_has_closed_all_gets_nothing(shared):
     gone, other, back = shared.slots
     gone.serving = False
     shared.orphaned(gone)
@@ -125,7 +125,7 @@ def test_a_worker_that_says_it_is_ready_when_a_drain_has_closed_all_gets_nothing
     assert not any(slot.told for slot in (gone, other, back))
 
 
-def test_where_all_sockets_are_shared_there_is_nothing_to_hand_over(shared):
+async def test_where_all_sockets_are_shared_there_is_nothing_to_hand_over(shared):
     for index in (2, 0):
         shared.close(shared.listeners.pop(index))
     shared.slots[0].serving = False
@@ -156,7 +156,7 @@ def test_sockets_of_two_listeners_are_never_put_together(handed):
     assert len(portions([(object(), handed[0]), (object(), handed[1])], 2)) == 2
 
 
-def test_no_socket_is_made_beside_those_that_were_handed_over(shared, handed):
+async def test_no_socket_is_made_beside_those_that_were_handed_over(shared, handed):
     config = shared.listeners[0].config
     for given in (handed[:1], handed[:2], handed[:3]):
         one = Listener(shared.listeners[0].context, config, given[0])

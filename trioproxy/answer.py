@@ -55,7 +55,7 @@ class Answer:
         self.wait.end_by(self._deadline())
 
     def _deadline(self) -> float:
-        return math.inf if self.waiting_for_client else trio.current_time() + self.patience
+        return math.inf if self.waiting_for_client else self.exchange.context.now() + self.patience
 
     async def final_head(self) -> ResponseHead:
         """The final head (101 included), interim ones passed to the client before it. Raises ProxyError (502, 504)."""

@@ -134,7 +134,7 @@ async def _first_byte(context: Context, client: Client, patience: float) -> bool
     if parser.head_started:
         return True
     by, reason = Source.PROXY, Reason.IDLE
-    with client.wait.until(trio.current_time() + patience) as wait:
+    with client.wait.until(context.now() + patience) as wait:
         context.waiting[wait] = client.entrance
         try:
             while not parser.head_started:
@@ -178,7 +178,7 @@ async def _read_head(context: Context, client: Client, record: Record) -> Reques
 
 async def _serve(context: Context, client: Client, head: RequestHead, record: Record) -> Upgraded | None:
     """Route and serve one request; its record is logged behind it, unless it became a tunnel."""
-    started = trio.current_time()
+    started = context.now()
     record.kind = "websocket" if head.upgrade else "http"
     if head.upgrade or context.log.access:  # of a plain request only its log line tells more
         record.id = record.id or context.next_id()
@@ -199,7 +199,7 @@ async def _serve(context: Context, client: Client, head: RequestHead, record: Re
             abort(client.stream)
         raise
     finally:
-        record.duration_s = trio.current_time() - started
+        record.duration_s = context.now() - started
         if upgraded is None:
             _finish(context, record)
     return upgraded

@@ -17,6 +17,8 @@ from trioproxy.streaming import abort, is_quiet
 from trioproxy.transport import dial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trioproxy.context import Context
     from trioproxy.record import Record
     from trioproxy.sockets import Socket
@@ -79,14 +81,18 @@ class IdleConnections:
 
     seconds: float  # how long one may be idle
     most: int  # to one upstream
+    _now: Callable[[], float] = attrs.field(init=False)  # as `Context.now`
     _idle: dict[Upstream, list[tuple[float, Socket]]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._now = trio.lowlevel.current_clock().current_time
 
     def take(self, upstream: Upstream, *, repeatable: bool) -> Socket | None:
         """One that neither expired nor ended meanwhile; for what cannot be repeated only one that was used just now."""
         idle = self._idle.get(upstream)
         if not idle:
             return None
-        oldest = trio.current_time() - (self.seconds if repeatable else min(self.seconds, FRESH_SECONDS))
+        oldest = self._now() - (self.seconds if repeatable else min(self.seconds, FRESH_SECONDS))
         while idle and idle[-1][0] > oldest:
             stream = idle.pop()[1]
             if is_quiet(stream):
@@ -100,11 +106,11 @@ class IdleConnections:
         if self.seconds <= 0 or len(idle) >= self.most or upstream.gone:
             stream.close()
             return
-        idle.append((trio.current_time(), stream))
+        idle.append((self._now(), stream))
 
     def sweep(self) -> None:
         """Close what has been idle for too long, has ended, or leads to what is up no more; called every second."""
-        oldest = trio.current_time() - self.seconds
+        oldest = self._now() - self.seconds
         for upstream, idle in list(self._idle.items()):
             for entry in list(idle):
                 unwanted = upstream.gone or upstream.state is not UpstreamState.UP
@@ -186,13 +192,13 @@ class Attempts:
                 raise
 
     async def _dial(self, upstream: Upstream) -> Socket:
-        started = trio.current_time()
+        started = self.context.now()
         try:
             stream = await dial(upstream.addresses, self.connect_timeout)
         except ProxyError as failure:
             self._count_failure(upstream, failure.reason)
             raise
-        now = trio.current_time()
+        now = self.context.now()
         if now >= upstream.cut_at:
             stream.close()
             detail = f"{upstream.address}: drained while it was connected to"

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from trioproxy import metrics as m
 from trioproxy.access_log import log_end, log_tunnel_open
 from trioproxy.counts import close_code, close_code_label, status_label
@@ -35,7 +33,7 @@ def tunnel_opened(context: Context, opened: Upgraded) -> None:
 def tunnel_ended(context: Context, opened: Upgraded) -> None:
     """End with it the lease and the upstream's connection; the client's is the caller's. Count and log it."""
     opened.connection.close()
-    opened.record.duration_s = trio.current_time() - opened.since
+    opened.record.duration_s = context.now() - opened.since
     _record_end(context, opened)
 
 

@@ -109,7 +109,7 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
     patience = exchange.route.timeouts.handshake
     parser = ResponseParser(method=b"GET", max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
     answer = Answer(exchange, connection, parser, math.inf, Phase.HANDSHAKE)
-    started = trio.current_time()
+    started = exchange.context.now()
     down = upstream.state is UpstreamState.DOWN  # since it was picked
     with answer.wait.until(started if down else started + patience) as wait:
         upstream.handshakes.add(wait)
@@ -122,7 +122,7 @@ async def _ask(exchange: Exchange, connection: UpstreamConnection) -> tuple[Answ
         why = "went down before it answered" if down else f"no answer to the upgrade in {patience:g} s"
         detail, retryable = f"{upstream.address}: {why}", down and not parser.started
         raise ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.TIMEOUT, 504, detail, retryable=retryable)
-    exchange.record.handshake_s = trio.current_time() - started
+    exchange.record.handshake_s = exchange.context.now() - started
     exchange.context.metrics.observe(m.HANDSHAKE_DURATION, (exchange.pool.name,), exchange.record.handshake_s)
     # From here on it is an answer like any other, with the patience of one.
     answer.phase, answer.patience = Phase.RESPONSE, exchange.route.timeouts.response
@@ -163,7 +163,7 @@ async def _accept(exchange: Exchange, connection: UpstreamConnection, answer: An
     )
     unwatch(client.stream)
     record.tunnel = tunnel
-    return Upgraded(connection, tunnel, record, trio.current_time(), client.entrance, exchange.route)
+    return Upgraded(connection, tunnel, record, exchange.context.now(), client.entrance, exchange.route)
 
 
 def _count(exchange: Exchange, result: HandshakeResult) -> None:

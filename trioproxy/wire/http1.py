@@ -94,12 +94,14 @@ class RequestParser:
     @property
     def head_started(self) -> bool:
         """Whether a byte of the next head has come; empty lines before it do not count."""
-        return self._body is None and _NO_LINE_END.search(self._buffer.data, self._buffer.start) is not None
+        data, start = self._buffer.data, self._buffer.start
+        return self._body is None and start < len(data) and _NO_LINE_END.search(data, start) is not None
 
     @property
     def buffered(self) -> bool:
         """Whether bytes, or events that need no further byte, wait."""
-        return len(self._buffer) > 0 or (self._body is not None and self._body.pending)
+        buffer, body = self._buffer, self._body
+        return buffer.start < len(buffer.data) or (body is not None and body.pending)
 
     def _next_head(self) -> RequestHead | None:
         if self._upgraded or not self._keep_alive:
