@@ -81,7 +81,7 @@ def test_every_problem_is_shown_at_once_in_the_order_of_lines():
         ),
         (
             "config.toml:11: routes[0].set_headers.X-Env: expected a header field value: no control characters, no blanks "
-            'around it, got "a\\nb"'
+            "around it, got something else (3 characters, not shown)"
         ),
         (
             'config.toml:13: pools.backend.balance: expected "round-robin", "least-connections", "random-two" or "hash", '

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioproxy import config_rules as rules
-from trioproxy.config_rules import Unfit, closest, describe
+from trioproxy.config_rules import Unfit, closest, describe, hidden, text
 
 SECONDS = rules.number("a number of seconds", above=0)
 SECONDS_OR_NONE = rules.number("a number of seconds")
@@ -124,6 +124,15 @@ def test_a_choice_suggests_the_nearest_word():
     assert unfit(rule, "round_robin").meant == '"round-robin"'
     assert unfit(rule, "zzz").meant is None
     assert unfit(rule, 3).expected == '"round-robin", "least-connections" or "hash"'
+
+
+def test_what_may_be_secret_is_wrong_without_being_shown():
+    rule = hidden(text("no blanks", lambda value: " " not in value))
+    assert rule.read("fine") == "fine"
+    for value, words in (("my secret", "something else (9 characters, not shown)"), (3, "3")):
+        with pytest.raises(Unfit) as raised:
+            rule.read(value)
+        assert (raised.value.expected, raised.value.got) == ("no blanks", words)
 
 
 def test_text_fits_and_may_be_empty_where_allowed():

@@ -68,7 +68,8 @@ FieldName = Annotated[
     str, rules.text("a header field name that does not belong to the proxy itself", syntax.is_settable_field)
 ]
 FieldValue = Annotated[
-    str, rules.text("a header field value: no control characters, no blanks around it", syntax.is_field_value)
+    str,
+    rules.hidden(rules.text("a header field value: no control characters, no blanks around it", syntax.is_field_value)),
 ]
 File = Annotated[str, rules.text("a file's path", syntax.is_file_path, path_after="")]
 SocketPathOrNone = Annotated[

@@ -175,6 +175,20 @@ def text(expected: str, fits: Callable[[str], object], *, empty: bool = False, p
     return Rule(expected, read, path_after)
 
 
+def hidden(rule: Rule) -> Rule:
+    """The same rule for what may be secret: what was wrong is told without the value."""
+
+    def read(value: object) -> Any:
+        try:
+            return rule.read(value)
+        except Unfit as unfit:
+            length = len(value) if isinstance(value, str) else 0
+            unfit.got = f"something else ({length} characters, not shown)" if length else unfit.got
+            raise
+
+    return attrs.evolve(rule, read=read)
+
+
 def lower(rule: Rule) -> Rule:
     """The same rule for what is compared without regard to case: read in lower case."""
 

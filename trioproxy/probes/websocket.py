@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -20,7 +21,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, wrap_client_stream
 from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from trio_websocket import WebSocketConnection
 
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 * 1024  # what an upstream may send until its pong has come, greetings included
 # A read full of empty frames is worked through in one go, at some 50 µs each: this keeps that short.
 READ_BYTES = 1024
+_QUOTING = re.compile(r"(unrecognized (?:subprotocol|extension)) .*", re.DOTALL)  # what wsproto says of such a 101
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 STATUS_BYTES = len(b"HTTP/1.1 101")
-# What the library closes with when it cannot make sense of the upstream's frames (RFC 6455 §7.4.1).
-OUR_CODES = frozenset({1002, 1007, 1009})
+# What the library closes with when it cannot make sense of the upstream's frames (RFC 6455 §7.4.1). An upstream may do
+# the same, so the reason in such a Close is nobody's to tell.
+OUR_CODES: Mapping[int, str] = MappingProxyType(
+    {1002: "protocol error", 1007: "invalid data", 1009: "too much at once"}
+)
 CLOSED_EARLY = "closed before its pong"
 # What the library raises for a peer's bytes: its own and its parsers' errors, and what decoding and asserting give.
 LIBRARY_ERRORS = (
@@ -159,9 +164,9 @@ def _verdict(group: BaseExceptionGroup[BaseException], wire: _Bounded) -> ProbeF
 def _close_verdict(error: BaseException) -> ProbeFailed | None:
     if not isinstance(error, ConnectionClosed) or error.reason is None:
         return None
-    code, reason = error.reason.code, error.reason.reason or ""
+    code = error.reason.code
     if code in OUR_CODES:
-        return ProbeFailed(ProbeResult.INVALID, f"{code} {reason}"[:MAX_DETAIL_CHARS])
+        return ProbeFailed(ProbeResult.INVALID, f"{code} {OUR_CODES[code]}")
     return ProbeFailed(ProbeResult.CLOSED, f"closed with {code} before its pong")
 
 
@@ -180,8 +185,9 @@ def _library_verdict(error: BaseException) -> ProbeFailed | None:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, wsproto.utilities.RemoteProtocolError):
         cause = cause.__context__
-    cause = cause or error
-    return ProbeFailed(ProbeResult.INVALID, str(cause)[:MAX_DETAIL_CHARS] or type(cause).__name__)
+    # Of others the text may quote what the upstream sent: fields of an answer are secrets.
+    said = _QUOTING.sub(r"\1", str(cause)) if cause is not None else type(error).__name__
+    return ProbeFailed(ProbeResult.INVALID, said[:MAX_DETAIL_CHARS])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
