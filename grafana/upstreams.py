@@ -89,6 +89,20 @@ PANELS = (
         limits=((None, GREEN), (0.5, ORANGE), (1, RED)),
     ),
     graph(
+        "Failures in the traffic",
+        "Connects, handshakes, answers and tunnels that upstreams failed at, a second: what passive.max_failures goes "
+        "by.",
+        "ops",
+        Query(rate(m.UPSTREAM_FAILURES, by="pool, upstream, reason") + " > 0", "{{pool}} {{upstream}} {{reason}}"),
+    ),
+    graph(
+        "Ejections",
+        "Upstreams taken out for a while because of such failures, a second. Again and again the same: it comes back "
+        "broken.",
+        "ops",
+        Query(rate(m.UPSTREAM_EJECTIONS, by="pool, upstream, reason") + " > 0", "{{pool}} {{upstream}} {{reason}}"),
+    ),
+    graph(
         "Bytes by upstream",
         "In tunnels, both ways together.",
         "Bps",

@@ -32,7 +32,7 @@ RANKS = (
     }  # parts of config_file
     | {"waits", "accepting"}  # with nothing but Trio below it
     | {"rights"}  # what handover and control_channel have in common
-    | {"rewriting", "counts"},  # pure, too: a request's fields on their way; what a tunnel has counted
+    | {"rewriting", "counts", "ejection"},  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
@@ -48,7 +48,7 @@ RANKS = (
     {"connection", "prober", "admin", "resolver"},
     # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},
-    {"sampling"},
+    {"sampling", "passive"},
     {"control"},
     {"reloading"},
     {"server"} | {"control_messages"},
@@ -73,6 +73,7 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "rewriting",
     "changes",
     "config_reload",
+    "ejection",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

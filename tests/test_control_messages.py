@@ -13,6 +13,7 @@ from trioproxy.control_messages import (
     Commit,
     Cut,
     Drain,
+    Failed,
     News,
     Prepare,
     Ready,
@@ -28,7 +29,7 @@ from trioproxy.upstreams import Pool
 
 NEWS = (
     UpstreamNews("p", "localhost:80", "up", addresses=((2, ("127.0.0.1", 80)), (10, ("::1", 80, 0, 0)))),
-    UpstreamNews("p", "unix:/x", "down", draining=True, addresses=((1, "/x"),)),
+    UpstreamNews("p", "unix:/x", "down", draining=True, ejected=True, addresses=((1, "/x"),)),
 )
 MESSAGES = [
     Start(1, 2, 'a = "ü\n"', (0, 0, 1), NEWS),
@@ -46,6 +47,7 @@ MESSAGES = [
     Answer(7, {"total": 0}),
     Answer(8, refusal=["no", "and no"]),
     Resolve("p", "localhost:80"),
+    Failed("p", "localhost:80"),
 ]
 
 

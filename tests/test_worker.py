@@ -29,6 +29,7 @@ from trioproxy.control_messages import (
     Commit,
     Cut,
     Drain,
+    Failed,
     News,
     Prepare,
     Ready,
@@ -177,6 +178,24 @@ async def test_what_the_supervisor_knows_of_upstreams_counts_at_once(tmp_path, m
         assert (await get(run.address)).status == 200
 
 
+async def test_failures_are_told_of_and_an_ejection_counts_at_once(tmp_path, monkeypatch):
+    async with supervised(tmp_path, monkeypatch) as run:
+        run.sockets[1].close()
+        gone = f"unix:{tmp_path / 'gone'}"
+        assert await run.prepare(run.config(run.address, upstreams=[gone])) == Answer(0)
+        both = [UpstreamNews(POOL, run.upstream, "down"), UpstreamNews(POOL, gone, "up")]
+        await run.ask(lambda number: Commit(number, both))
+        assert [(await get(run.address)).status for _ in range(3)] == [503] * 3
+        assert await run.hear() == Failed(POOL, gone)  # once for all that failed meanwhile, or again
+        assert run.metrics.total(m.UPSTREAM_FAILURES, upstream=gone, reason="connect") == 3
+        await run.say(News([UpstreamNews(POOL, run.upstream, "up"), UpstreamNews(POOL, gone, "up", ejected=True)]))
+        await run.say(Ask(9, "tunnels", {"after": "", "limit": 0, "where": {}}))
+        while isinstance(await run.hear(), Failed):
+            pass
+        assert [(await get(run.address)).status for _ in range(3)] == [200] * 3
+        assert run.metrics.total(m.UPSTREAM_FAILURES) == 3
+
+
 async def test_names_come_from_the_supervisor_and_wishes_go_there(tmp_path, monkeypatch):
     async with supervised(tmp_path, monkeypatch) as run:
         run.sockets[1].close()
@@ -196,7 +215,7 @@ async def test_names_come_from_the_supervisor_and_wishes_go_there(tmp_path, monk
             )
             await run.at_rest()
             assert (await get(run.address)).status == 503
-            assert await run.hear() == Resolve(POOL, name)
+            assert {await run.hear(), await run.hear()} == {Resolve(POOL, name), Failed(POOL, name)}
             # What is no name keeps its address.
             await run.say(News([UpstreamNews(POOL, run.upstream, "up")]))
             await run.say(News([UpstreamNews(POOL, name, "down")]))

@@ -309,7 +309,7 @@ class HealthConfig:
 class PassiveConfig:
     """[pools.NAME.passive]: what the traffic itself shows."""
 
-    max_failures: CountOrNone = setting(0, "Failures that eject an upstream; 0 = off.", later=True)
+    max_failures: CountOrNone = setting(0, "Failures that eject an upstream; 0 = off.")
     window: Seconds = setting(10.0, "Seconds within which they count.")
     eject: Seconds = setting(10.0, "Seconds it is out, doubling each time up to 300.")
 

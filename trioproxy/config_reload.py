@@ -73,7 +73,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     },
     UpstreamConfig: {Reload.WAY: "address", Reload.REQUESTS: "weight max_connections backup"},
     HealthConfig: {Reload.PROBES: "probe path host port headers subprotocol expect interval timeout rise fall"},
-    PassiveConfig: {Reload.AT_ONCE: "window eject"},
+    PassiveConfig: {Reload.AT_ONCE: "max_failures window eject"},
     PoolConfig: {
         Reload.WAY: "name",
         Reload.REQUESTS: "balance attempts retry_on queue_timeout",

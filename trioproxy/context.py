@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trioproxy import metrics as m
 from trioproxy.board import Tally
+from trioproxy.ejection import failure_of
 from trioproxy.metrics import TunnelMeter
 from trioproxy.waits import Wait, Waits
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from trioproxy.client import Entrance
     from trioproxy.config import Config
     from trioproxy.dialing import IdleConnections
+    from trioproxy.errors import Ending
     from trioproxy.listening import Listener
     from trioproxy.logs import Log
     from trioproxy.metrics import Metrics
@@ -30,13 +33,17 @@ if TYPE_CHECKING:
     from trioproxy.relay import Relay
     from trioproxy.routing import Router
     from trioproxy.upgrade import Upgraded
-    from trioproxy.upstreams import Pool
+    from trioproxy.upstreams import Pool, Upstream
 
 
 def new_ids() -> Iterator[str]:
     """Ids such as `5f3a9c-1`: a random part for the process, then a running number."""
     prefix = os.urandom(3).hex()
     return (f"{prefix}-{number:x}" for number in itertools.count(1))
+
+
+def _nothing(_upstream: Upstream) -> None:
+    pass
 
 
 @attrs.define(eq=False)
@@ -69,6 +76,7 @@ class Context:
     ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)
     readiness: Readiness | None = attrs.field(default=None, init=False)  # where there is epoll
+    on_failure: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of an upstream, just counted
     meter: TunnelMeter = attrs.field(init=False)
     now: Callable[[], float] = attrs.field(init=False)  # what trio.current_time says, at a fourth of the cost
     _ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
@@ -109,6 +117,13 @@ class Context:
     def ends(self, entrance: Entrance) -> bool:
         """Whether connections that came in by it are to ask for nothing more."""
         return self.draining or entrance.closed
+
+    def blame(self, upstream: Upstream, ending: Ending) -> None:
+        """Count it where a connection ended by a failure of the upstream's own, and tell who judges by that."""
+        failure = failure_of(ending)
+        if failure is not None:
+            self.metrics.inc(m.UPSTREAM_FAILURES, (*upstream.labels, failure))
+            self.on_failure(upstream)
 
     def publish_tunnels(self) -> None:
         """Bring the metrics up to date with what the open tunnels have counted."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trioproxy.context import Context
     from trioproxy.drains import UpstreamDrains
     from trioproxy.metrics import Metrics
+    from trioproxy.passive import Judge
     from trioproxy.status import Status
     from trioproxy.upstreams import Pool, Upstream
 
@@ -34,6 +35,7 @@ class LocalControl:
     _context: Context
     _status: Status
     _drains: UpstreamDrains
+    _judge: Judge | None  # of upstreams; None in a worker
     live: Feed = attrs.field(
         default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
     )
@@ -77,6 +79,8 @@ class LocalControl:
         """Take an upstream back."""
         upstream = find_upstream(self._context.pools, pool, address)
         self._drains.end(upstream)
+        if self._judge is not None:
+            self._judge.pardon(upstream)
         return self._answer(upstream)
 
     async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:

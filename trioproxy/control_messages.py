@@ -37,13 +37,20 @@ class UpstreamNews:
     address: str
     state: str  # of its health
     draining: bool = False
+    ejected: bool = False
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), converter=_addresses)
 
     @classmethod
     def of(cls, upstream: Upstream) -> UpstreamNews:
         """What there is to know of one now."""
-        health = upstream.health.state
-        return cls(upstream.pool, upstream.address, health, draining=upstream.draining, addresses=upstream.addresses)
+        return cls(
+            upstream.pool,
+            upstream.address,
+            upstream.health.state,
+            draining=upstream.draining,
+            ejected=upstream.ejected,
+            addresses=upstream.addresses,
+        )
 
 
 def _news(value: Any) -> tuple[UpstreamNews, ...]:
@@ -156,8 +163,30 @@ class Resolve:
     address: str
 
 
+@attrs.frozen
+class Failed:
+    """From a worker: it has counted failures of this upstream on the board."""
+
+    pool: str
+    address: str
+
+
 Message: TypeAlias = (
-    Start | News | Adopt | Release | Ask | Prepare | Commit | Abandon | Drain | Cut | Reopen | Ready | Answer | Resolve
+    Start
+    | News
+    | Adopt
+    | Release
+    | Ask
+    | Prepare
+    | Commit
+    | Abandon
+    | Drain
+    | Cut
+    | Reopen
+    | Ready
+    | Answer
+    | Resolve
+    | Failed
 )
 _KINDS: Final = {kind.__name__.lower(): kind for kind in Message.__args__}
 

@@ -196,7 +196,7 @@ class Attempts:
         try:
             stream = await dial(upstream.addresses, self.connect_timeout)
         except ProxyError as failure:
-            self._count_failure(upstream, failure.reason)
+            self._count_failure(upstream, failure)
             raise
         now = self.context.now()
         if now >= upstream.cut_at:
@@ -207,6 +207,7 @@ class Attempts:
         self.context.metrics.observe(m.CONNECT_DURATION, (self.pool.name,), self.record.connect_s)
         return stream
 
-    def _count_failure(self, upstream: Upstream, reason: Reason) -> None:
+    def _count_failure(self, upstream: Upstream, failure: ProxyError) -> None:
         upstream.want_resolve()
-        self.context.metrics.inc(m.CONNECT_FAILURES, (self.pool.name, upstream.address, reason))
+        self.context.metrics.inc(m.CONNECT_FAILURES, (self.pool.name, upstream.address, failure.reason))
+        self.context.blame(upstream, failure.ending)

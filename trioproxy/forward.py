@@ -52,6 +52,8 @@ async def forward_request(exchange: Exchange) -> None:
                 connection.stream.watch_by(context.readiness)
                 connection.keep(idle)
         except ProxyError as failure:
+            if not (connection.reused and failure.retryable):  # a kept one that had been closed says nothing
+                context.blame(connection.upstream, failure.ending)
             if client.answering:
                 raise
             stale = connection.reused and failure.reason is not Reason.REFUSED

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trioproxy.context import Context
     from trioproxy.logs import Log
     from trioproxy.logs.log import LogChange
+    from trioproxy.passive import Judge
     from trioproxy.prober import Prober
     from trioproxy.resolver import Resolver
     from trioproxy.upgrade import Upgraded
@@ -65,6 +66,11 @@ class Running(Protocol):
     prober: Prober | None
     inherited: Mapping[str, Sequence[socket.socket]]
     token: Token
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who ejects upstreams; None where another process does."""
+        ...
 
     def make_pool(self, config: PoolConfig) -> Pool:
         """A pool with upstreams that are all new."""
@@ -284,6 +290,8 @@ class Prepared:
                     self._forget(upstream)
                 context.idle[name].close()
         context.pools, context.idle = pools, idle
+        if self._proxy.judge is not None:
+            self._proxy.judge.follow()
 
     def _change(self, following: _NextPool) -> None:
         pool = following.pool

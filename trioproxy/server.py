@@ -20,7 +20,7 @@ from trioproxy import reloading, streaming, transport
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token, read_token
 from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
-from trioproxy.config_syntax import canonical, has_free_port
+from trioproxy.config_syntax import canonical
 from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.control import LocalControl
@@ -33,6 +33,7 @@ from trioproxy.live import TOLD
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
+from trioproxy.passive import Judge
 from trioproxy.relay import open_relay
 from trioproxy.resolver import run_resolver
 from trioproxy.routing import Router
@@ -41,7 +42,7 @@ from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
     from trioproxy.admin import Control
     from trioproxy.board import Tally
@@ -136,6 +137,8 @@ async def _start(proxy: Proxy, admin: Sequence[socket.socket]) -> None:
         await proxy.start_admin(admin)
     proxy.resolver = await services.start(partial(run_resolver, pools, log=context.log))
     proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
+    if proxy.judge is not None:
+        proxy.judge.begin()
     if handed_over:
         await proxy.start_admin(admin)
     await proxy.start()
@@ -154,6 +157,7 @@ class Proxy:
     token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
     resolver: Resolver | None = attrs.field(default=None, init=False)
     prober: Prober | None = attrs.field(default=None, init=False)  # None where another process probes
+    judge: Judge | None = attrs.field(init=False)  # None where another process judges
     _admin: Sequence[socket.socket] = attrs.field(default=(), init=False)
     _released: bool = attrs.field(default=False, init=False)
     status: Status = attrs.field(init=False)
@@ -166,7 +170,8 @@ class Proxy:
 
     def __attrs_post_init__(self) -> None:
         self.status = Status(self.context, self.listeners)
-        self.control = LocalControl(self.context, self.status, self.drains)
+        self.judge = None if self.context.supervised else Judge(self.context, self.services)
+        self.control = LocalControl(self.context, self.status, self.drains, self.judge)
         self.context.metrics.add_source(self.status.gauges)
 
     async def start(self) -> None:
@@ -189,7 +194,7 @@ class Proxy:
     def offered(self) -> dict[str, list[socket.socket]]:
         """All listening sockets by address, for a process that is to go on with them."""
         bound = [(each.config.address, each.sock) for each in self.listeners]
-        return by_address([*bound, *((self.context.config.admin.address, sock) for sock in self._admin)])
+        return transport.by_address([*bound, *((self.context.config.admin.address, sock) for sock in self._admin)])
 
     def release(self, addresses: Collection[str]) -> None:
         """Accept no more on these of `offered`, whose clients are another process's now; `drain` is to follow."""
@@ -305,19 +310,6 @@ class Proxy:
             streaming.abort(opened.tunnel.upstream)
         if self._connections is not None:
             self._connections.cancel_scope.cancel()
-
-
-def by_address(bound: Iterable[tuple[str, socket.socket]]) -> dict[str, list[socket.socket]]:
-    """Listening sockets by address as `canonical` writes it, each once, without those whose port the kernel chose.
-
-    With those nobody can go on: a free port is another one each time.
-    """
-    found: dict[str, list[socket.socket]] = {}
-    for address, sock in bound:
-        sockets = found.setdefault(canonical(address), [])
-        if sock not in sockets:
-            sockets.append(sock)
-    return {address: sockets for address, sockets in found.items() if not has_free_port(address)}
 
 
 @attrs.frozen

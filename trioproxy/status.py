@@ -160,6 +160,7 @@ def describe_upstream(upstream: Upstream) -> dict[str, Any]:
         "state": upstream.state,
         "health": upstream.health.state,
         "drain": {"cut_in_seconds": round(upstream.cut_in(), 3)} if upstream.draining else None,
+        "ejection": {"returns_in_seconds": round(upstream.returns_in(), 3)} if upstream.ejected else None,
         "weight": upstream.weight,
         "backup": upstream.backup,
         "active": upstream.active,

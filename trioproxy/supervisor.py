@@ -22,22 +22,24 @@ from trioproxy import reloading
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token
 from trioproxy.config_syntax import canonical
-from trioproxy.control_messages import Drain, News, Reopen, Resolve, Start, UpstreamNews
+from trioproxy.control_messages import Drain, Failed, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
 from trioproxy.listening import Listener
 from trioproxy.live import TOLD
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
+from trioproxy.passive import Judge
 from trioproxy.prober import run_prober
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.reloading_workers import PreparedWorkers
 from trioproxy.resolver import run_resolver
-from trioproxy.server import assemble, bind_all, by_address, lone_failure, make_pool, start_admin
+from trioproxy.server import assemble, bind_all, lone_failure, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 from trioproxy.sharing import Sharing, portions
 from trioproxy.slots import RestartReason, Slot, text_for_workers
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
+from trioproxy.transport import by_address
 
 if TYPE_CHECKING:
     import socket
@@ -108,6 +110,7 @@ class Supervisor:
     resolver: Resolver | None = attrs.field(default=None, init=False)
     prober: Prober | None = attrs.field(default=None, init=False)
     token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
+    judge: Judge = attrs.field(init=False)
     status: Status = attrs.field(init=False)
     control: SupervisorControl = attrs.field(init=False)
     slots: list[Slot] = attrs.field(init=False)
@@ -119,10 +122,11 @@ class Supervisor:
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)  # a worker began or ended
 
     def __attrs_post_init__(self) -> None:
+        self.judge = Judge(self.context, self.services)
         self.status = Status(self.context, self.listeners, self.workers)
         self.context.metrics.add_source(self.status.gauges)
         self.slots = [Slot(number, self, self.context.log, self._may_start) for number in range(self.workers)]
-        self.control = SupervisorControl(self.context, self.status, self.slots)
+        self.control = SupervisorControl(self.context, self.status, self.slots, self.judge)
         self.sharing = Sharing(self.listeners, self.slots, self.context.log)
 
     async def start(self, admin: Sequence[socket.socket]) -> None:
@@ -139,6 +143,7 @@ class Supervisor:
         pools = list(context.pools.values())
         self.resolver = await services.start(partial(run_resolver, pools, log=context.log))
         self.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
+        self.judge.begin()
         services.start_soon(keep_house, context, self.control.live.tick if context.config.admin.address else None)
         self._may_start.set()
         while not all(slot.serving for slot in self.slots):
@@ -189,12 +194,15 @@ class Supervisor:
         self._tell_changed()
 
     def heard(self, slot: Slot, message: Message) -> None:
-        """A worker's own words: which name it would have looked up again."""
+        """A worker's own words: which name it would have looked up again, which upstream has failed."""
         del slot
-        if isinstance(message, Resolve):
+        if isinstance(message, Resolve | Failed):
             for upstream in self._upstreams():
                 if (upstream.pool, upstream.address) == (message.pool, message.address):
-                    upstream.want_resolve()
+                    if isinstance(message, Failed):
+                        self.judge.look(upstream)
+                    else:
+                        upstream.want_resolve()
 
     async def _hand_over_later(self, slot: Slot) -> None:
         await trio.sleep(HAND_OVER_SECONDS)

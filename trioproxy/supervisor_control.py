@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trioproxy.context import Context
     from trioproxy.control_messages import Answer
     from trioproxy.metrics import Metrics
+    from trioproxy.passive import Judge
     from trioproxy.slots import Slot
     from trioproxy.status import Status
     from trioproxy.upstreams import Upstream
@@ -38,6 +39,7 @@ class SupervisorControl:
     _context: Context
     _status: Status
     _slots: Sequence[Slot]
+    _judge: Judge
     live: Feed = attrs.field(
         default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
     )
@@ -88,6 +90,7 @@ class SupervisorControl:
         if upstream.draining:
             upstream.resume()
             self.live.tell("upstream_resume", "info", {**named(upstream), "state": upstream.state})
+        self._judge.pardon(upstream)
         self.metrics.news += 1
         return await self._command(upstream, "resume_upstream")
 

@@ -18,12 +18,12 @@ import attrs
 import trio
 
 from trioproxy.accepting import BACKLOG, SHORTAGES
-from trioproxy.config_syntax import canonical
+from trioproxy.config_syntax import canonical, has_free_port
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _STREAM: Final = socket.SOCK_STREAM
 _PASSIVE: Final = socket.AI_PASSIVE
@@ -58,6 +58,19 @@ def parse_address(text: str) -> Address:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 (16 bits)
         raise ValueError(f"expected host:port, got {text!r}")
     return Address("tcp", host=host.removeprefix("[").removesuffix("]"), port=int(port))
+
+
+def by_address(bound: Iterable[tuple[str, socket.socket]]) -> dict[str, list[socket.socket]]:
+    """Listening sockets by address as `canonical` writes it, each once, without those whose port the kernel chose.
+
+    With those nobody can go on: a free port is another one each time.
+    """
+    found: dict[str, list[socket.socket]] = {}
+    for address, sock in bound:
+        sockets = found.setdefault(canonical(address), [])
+        if sock not in sockets:
+            sockets.append(sock)
+    return {address: sockets for address, sockets in found.items() if not has_free_port(address)}
 
 
 def format_address(sock: socket.socket) -> str:

@@ -70,6 +70,7 @@ def _record_end(context: Context, opened: Upgraded) -> None:
         code = close_code_label(close_code(tunnel, record.ending.by))
         context.metrics.inc(m.CLOSES, (record.pool, record.upstream, record.ending.by, code))
         count_ending(context, record.ending)
+        context.blame(opened.connection.upstream, record.ending)
     log_end(context.log, record)
 
 

@@ -74,6 +74,7 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
             await answer.pass_on(head)
         except ProxyError as failure:
             connection.close()
+            exchange.context.blame(connection.upstream, attrs.evolve(failure.ending, phase=Phase.HANDSHAKE))
             if failure.source is Source.UPSTREAM and not exchange.client.answering:
                 timeout = failure.reason is Reason.TIMEOUT
                 _count(exchange, HandshakeResult.TIMEOUT if timeout else HandshakeResult.INVALID)

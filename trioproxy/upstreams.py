@@ -47,8 +47,8 @@ class Upstream:
     """One server behind the proxy. Lives as long as its pool and address are configured; there is one task to a field.
 
     `leases` and `held` belong to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining`
-    and `cut_at` to `drains`, `connections` (leased, no tunnels) to `dialing`, `handshakes` (those of upgrades that wait
-    for its answer) to `upgrade`, `config` and `gone` to a reload.
+    and `cut_at` to `drains`, `ejected` and `returns_at` to `passive`, `connections` (leased, no tunnels) to `dialing`,
+    `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `config` and `gone` to a reload.
     """
 
     pool: str
@@ -58,12 +58,14 @@ class Upstream:
     held: int = attrs.field(default=0, init=False)  # of them by this process, and on no other at the same address
     draining: bool = attrs.field(default=False, init=False)
     cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
+    ejected: bool = attrs.field(default=False, init=False)
+    returns_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its ejection ends
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
     gone: bool = attrs.field(default=False, init=False)  # configured no more; what it has under way goes on
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
-    on_change: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of health or addresses
+    on_change: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of what workers have to know
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
@@ -105,19 +107,34 @@ class Upstream:
 
     @property
     def state(self) -> UpstreamState:
-        """What it is in now; a drain by the operator shows before anything else."""
-        return UpstreamState.DRAINING if self.draining else self.health.state
+        """What it is in now; a drain by the operator shows before anything else, an ejection where it is up."""
+        if self.draining:
+            return UpstreamState.DRAINING
+        if self.ejected and self.health.state is UpstreamState.UP:
+            return UpstreamState.EJECTED
+        return self.health.state
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many leases as it may."""
+        most = self.config.max_connections
+        return most != 0 and self.leases.total >= most
 
     @property
     def in_service(self) -> bool:
-        """Whether it may have leases, if it has room for them."""
+        """Whether it may have leases, if it has room for them and, where it is ejected, nobody else may."""
         return not self.draining and self.health.state is UpstreamState.UP
 
     @property
     def eligible(self) -> bool:
         """Whether it may get another lease."""
         most = self.config.max_connections
-        return not self.draining and self.health.state is UpstreamState.UP and (most == 0 or self.leases.total < most)
+        return (
+            not self.draining
+            and not self.ejected
+            and self.health.state is UpstreamState.UP
+            and (most == 0 or self.leases.total < most)
+        )
 
     @property
     def named(self) -> bool:
@@ -153,6 +170,20 @@ class Upstream:
     def resume(self) -> None:
         """Let it have leases again, if its health does."""
         self.draining, self.cut_at = False, math.inf
+
+    def eject(self, seconds: float) -> None:
+        """Let it have no new lease for so long, while others can have them; what it has under way goes on."""
+        self.ejected, self.returns_at = True, trio.current_time() + seconds
+        self.on_change(self)
+
+    def readmit(self) -> None:
+        """Its ejection is over."""
+        self.ejected, self.returns_at = False, math.inf
+        self.on_change(self)
+
+    def returns_in(self) -> float:
+        """How many seconds from now its ejection ends; infinity where it is not ejected."""
+        return max(0.0, self.returns_at - trio.current_time())
 
     def cut_in(self) -> float:
         """How many seconds from now what a drain has left is cut; 0 where that has been, infinity without a drain."""
@@ -261,20 +292,24 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        """Whether any of its upstreams is up."""
-        return any(upstream.state is UpstreamState.UP for upstream in self.upstreams)
+        """Whether any of its upstreams is up; an ejected one is, as it gets work where no other can."""
+        return any(upstream.in_service for upstream in self.upstreams)
 
     def has_eligible(self, exclude: Collection[Upstream] = ()) -> bool:
         """Whether `lease` with the same `exclude` would find an upstream."""
-        return any(upstream.eligible and upstream not in exclude for upstream in self.upstreams)
+        if any(upstream.eligible and upstream not in exclude for upstream in self.upstreams):
+            return True
+        return bool(self._last_resort(exclude))
 
     def lease(self, exclude: Collection[Upstream] = ()) -> Lease:
         """Pick an eligible upstream outside `exclude` and count the lease at once, before anybody connects.
 
-        Backups are picked from only where no primary is left. Raises ProxyError where none is (503): FULL
-        if another lease is all that those left may not have, else NO_UPSTREAM.
+        Backups are picked from only where no primary is left, ejected ones where none that is up is left at all. Raises
+        ProxyError where none is (503): FULL if another lease is all that those left may not have, else NO_UPSTREAM.
         """
         eligible = [upstream for upstream in self.upstreams if upstream.eligible and upstream not in exclude]
+        if not eligible:
+            eligible = self._last_resort(exclude)
         while eligible:
             candidates = eligible
             if len(eligible) > 1:
@@ -287,3 +322,13 @@ class Pool:
         full = any(upstream.in_service for upstream in self.upstreams if upstream not in exclude)
         reason = Reason.FULL if full else Reason.NO_UPSTREAM
         raise ProxyError(Source.PROXY, Phase.CONNECT, reason, 503, f"no upstream of pool {self.name} is eligible")
+
+    def _last_resort(self, exclude: Collection[Upstream]) -> list[Upstream]:
+        """Ejected upstreams, where all others are down, draining or tried: one that fails at times is better than none.
+
+        Not where others are merely full. What fails quickly always has room, so it would get all that comes in excess.
+        """
+        left = [upstream for upstream in self.upstreams if upstream.in_service and upstream not in exclude]
+        if not all(upstream.ejected for upstream in left):
+            return []
+        return [upstream for upstream in left if not upstream.full]

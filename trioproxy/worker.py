@@ -29,6 +29,7 @@ from trioproxy.control_messages import (
     Commit,
     Cut,
     Drain,
+    Failed,
     News,
     Prepare,
     Ready,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from trioproxy.reloading import Prepared
     from trioproxy.upstreams import Upstream
 
+# Between two messages about failures: of an upstream that fails a thousand times a second one is enough.
+FAILURES_SECONDS: Final = 0.05
 COMMANDS: Final = frozenset({"tunnels", "drain_upstream", "resume_upstream", "close_tunnel"})
 SOURCE: Final = "the supervisor's configuration"  # the file's name, should it ever be refused
 
@@ -103,6 +106,7 @@ async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
             worker.learn(start.upstreams)
             await proxy.start()
             services.start_soon(worker.pass_on_wishes)
+            services.start_soon(worker.pass_on_failures)
             await worker.tell(Ready())
             await worker.listen()
             services.cancel_scope.cancel()
@@ -119,6 +123,8 @@ class Worker:
     _wanted: int | None = attrs.field(default=None, init=False)  # the number of the Prepare that is to be committed
     _prepared_log: LogChange | None = attrs.field(default=None, init=False)
     _draining: bool = attrs.field(default=False, init=False)
+    _failed: set[Upstream] = attrs.field(factory=set, init=False)  # of which the supervisor has not heard
+    _failure: trio.Event = attrs.field(factory=trio.Event, init=False)
     _over: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def tell(self, message: Message) -> None:
@@ -175,6 +181,7 @@ class Worker:
                 upstream.addresses = each.addresses
             if each.draining and not upstream.draining:
                 upstream.draining = True
+            upstream.ejected = each.ejected
             upstream.learn(UpstreamState(each.state))
 
     async def pass_on_wishes(self) -> None:
@@ -187,6 +194,20 @@ class Worker:
                         upstream.resolve_wanted = trio.Event()
                         if upstream.named:
                             await self.tell(Resolve(pool.name, upstream.address))
+
+    async def pass_on_failures(self) -> None:
+        """Say of which upstreams failures have been counted: the supervisor, which sees those of all, judges."""
+        self.proxy.context.on_failure = self._note_failure
+        while True:
+            await self._failure.wait()
+            failed, self._failed, self._failure = self._failed, set(), trio.Event()
+            for upstream in failed:
+                await self.tell(Failed(upstream.pool, upstream.address))
+            await trio.sleep(FAILURES_SECONDS)
+
+    def _note_failure(self, upstream: Upstream) -> None:
+        self._failed.add(upstream)
+        self._failure.set()
 
     def _find(self, pool: str, address: str) -> Upstream | None:
         found = self.proxy.context.pools.get(pool)

@@ -33,6 +33,12 @@ async def test_a_drain_is_told_with_its_deadline(tmp_path):
         assert " draining, cut in 1 min " in await proxy.tell("status")
 
 
+async def test_an_ejection_is_told_with_its_end(tmp_path):
+    async with commanded(tmp_path) as proxy:
+        proxy.upstream.eject(100)
+        assert " ejected, back in 1 min " in await proxy.tell("status")
+
+
 async def test_as_json_it_is_the_document_of_the_api(tmp_path):
     async with commanded(tmp_path) as proxy:
         told = json.loads(await proxy.tell("status", "--json"))

@@ -15,7 +15,7 @@ from support.settings import settings
 
 async def test_health_and_readiness_follow_the_upstreams(programs):
     server = await run_server(programs, "fast_echo.py")
-    health = {"probe": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}
+    health = {"probe": "tcp", "interval": 1, "timeout": 1, "rise": 1, "fall": 1}
     proxy = await run_proxy(programs, settings([server.address], health=health))
     await proxy.ask_admin("/healthz")
     assert b"backend" in await proxy.ask_admin("/readyz")

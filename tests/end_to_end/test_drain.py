@@ -9,8 +9,8 @@ import pytest
 import trio
 from support.frames import CLOSE, close_payload, open_websocket
 from support.http_client import connection, dial, get_request
-from support.leaving import Goodbye, bins, talk_until_asked
-from support.load import load_on
+from support.leaving import Goodbye, assert_each_in_its_turn, leave_when_asked, talk_until_asked
+from support.load import each, load_on
 from support.peers import run_server
 from support.proxied import proxied, proxied_http
 from support.proxy import run_proxy
@@ -35,24 +35,14 @@ async def test_an_idle_proxy_ends_with_0(programs, number):
 
 async def test_tunnels_are_closed_with_1001_spread_over_time(programs):
     _, proxy = await echo_behind(programs, spread=SPREAD, timeout=20)
-    moments = []
-
-    async def leave(tunnel):
-        assert (await tunnel.end.receive()).close_code == 1001
-        moments.append(trio.current_time())
-        await tunnel.end.send(CLOSE, close_payload(1001))
-        assert await tunnel.end.http.at_end()
-        await tunnel.end.http.stream.aclose()
-
+    moments: list[float] = []
     async with load_on(proxy.address) as open_tunnels:
         tunnels = await open_tunnels(range(100))
+        start = trio.current_time()
         proxy.terminate()
-        async with trio.open_nursery() as nursery:
-            for tunnel in tunnels:
-                nursery.start_soon(leave, tunnel)
-        took = max(moments) - min(moments)
-        print(f"100 Close frames over {took:.2f} s; spread {SPREAD} s")  # noqa: T201 - a figure
-        assert took > SPREAD / 4
+        await each(tunnels, partial(leave_when_asked, code=1001, moments=moments))
+        assert len(moments) == 100
+        assert_each_in_its_turn(moments, start, SPREAD)
         assert await proxy.program.wait() == 0
     assert proxy.log_contains("tunnel_end", reason="draining")
 
@@ -60,7 +50,7 @@ async def test_tunnels_are_closed_with_1001_spread_over_time(programs):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(programs, workers):
-    count, spread, limit = 500, 10.0, 60.0
+    count, spread, limit = 500, 5.0, 60.0
     server = await run_server(programs, "fast_echo.py")
     how = {"workers": workers, "drain": {"spread": spread, "timeout": limit}}
     proxy = await run_proxy(programs, settings([server.address], server=how))
@@ -72,10 +62,8 @@ async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(p
         start = trio.current_time()
         proxy.terminate()
         assert await proxy.program.wait(limit) == 0
-    parts = bins(told, start, spread)
-    print(f"{count} tunnels asked in tenths of {spread:g} s: {parts}")  # noqa: T201 - a figure
     assert {one.code for one in told} == {1001} and len(told) == count
-    assert max(parts) <= 2 * count / 10, parts
+    assert_each_in_its_turn((one.moment for one in told), start, spread, workers)
     assert all(one.answers for one in told)
     ended = [entry for entry in proxy.log if entry["event"] == "tunnel_end"]
     assert {(entry["reason"], entry["close_code"]) for entry in ended} == {("draining", 1001)}

@@ -110,8 +110,8 @@ async def test_a_killed_upstream_costs_its_own_tunnels_and_nothing_else(programs
             await servers["a"].restart()
             await proxy.wait_for_state(servers["a"].address, "up", seconds=GUARD)
             await load.reached("a")
-    assert proxy.log_contains("upstream_down", upstream=servers["a"].address)
-    assert proxy.log_contains("upstream_up", upstream=servers["a"].address)
+    await proxy.logged("upstream_down", upstream=servers["a"].address)
+    await proxy.logged("upstream_up", upstream=servers["a"].address)
 
 
 async def assert_ended_abnormally(tunnel):

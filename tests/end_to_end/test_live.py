@@ -11,7 +11,7 @@ from support.ports import free_address
 from support.proxy import run_proxy
 from support.settings import settings
 
-PROBED = {"probe": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}
+PROBED = {"probe": "tcp", "interval": 1, "timeout": 1, "rise": 1, "fall": 1}
 
 
 def upstream_of(sample, address):

@@ -6,6 +6,7 @@ from support.serving import POOL, make_config
 
 from trioproxy import metrics as m
 from trioproxy.counts import HandshakeResult
+from trioproxy.ejection import Failure
 from trioproxy.errors import Phase, Source
 from trioproxy.metrics.declared import declare_series
 from trioproxy.wire import traffic as at
@@ -21,6 +22,9 @@ def test_listeners_routes_and_upstreams_have_their_series_at_0():
     assert {labels for metric, labels in found if metric is m.TUNNELS} == tunnels
     assert {labels for metric, labels in found if metric is m.TUNNELS_ACTIVE} == tunnels
     assert (m.BYTES, (POOL, "b:1", "to_client")) in found
+    for each in (m.UPSTREAM_FAILURES, m.UPSTREAM_EJECTIONS):
+        failures = {(POOL, upstream, reason) for upstream in ("a:1", "b:1") for reason in Failure}
+        assert {labels for metric, labels in found if metric is each} == failures
 
 
 def test_failures_that_alerts_wait_for_have_their_series_at_0():

@@ -85,6 +85,12 @@ class Site:
         """One upstream's part in a handshake."""
         route = path.split("/")[1]
         self.ledger.add("handshakes_total", route=route, pool=self.pools[route], upstream=upstream, result=result)
+        if result in {"invalid", "timeout"}:
+            self.failed(self.pools[route], upstream, "handshake")
+
+    def failed(self, pool: str, upstream: str, reason: str) -> None:
+        """An upstream did, at something."""
+        self.ledger.add("upstream_failures_total", pool=pool, upstream=upstream, reason=reason)
 
     @asynccontextmanager
     async def tunnel(self, path: str) -> AsyncIterator[Talker]:
@@ -210,6 +216,8 @@ class Talker:
         """Count how it ended: who did it, and the label of the Close code."""
         self.site.ledger.add("closes_total", pool=self.pool, upstream=self.upstream, by=by, code=code)
         self.site.ended(*ending)
+        if ending[:2] == ("upstream", "tunnel"):
+            self.site.failed(self.pool, self.upstream, "tunnel")
 
     def lost(self) -> None:
         """Its worker died: nobody is left to count its end."""

@@ -154,9 +154,11 @@ async def handshakes_that_fail(known: KnownProxy) -> None:
         await site.knock("/nowhere", 503, ("upstream", "connect", "refused"))
         site.shaken("/nowhere", known.closed, "unreachable")
         site.ledger.add("connect_failures_total", pool="nowhere", upstream=known.closed, reason="refused")
+        site.failed("nowhere", known.closed, "connect")
         await site.knock("/limited", 403, ("client", "route", "forbidden"), "Origin: https://evil.test")
         async with site.tunnel("/spare") as talker:
             site.ledger.add("connect_failures_total", pool="spare", upstream=known.closed, reason="refused")
+            site.failed("spare", known.closed, "connect")
             site.ledger.add("retries_total", pool="spare", reason="connect")
             await talker.converse(1, 0)
             await talker.leave()

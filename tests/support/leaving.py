@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -66,7 +65,20 @@ async def _send(tunnel: LoadTunnel) -> None:
         await trio.sleep(PACE_SECONDS)
 
 
-def bins(told: Iterable[Goodbye], start: float, spread: float, count: int = 10) -> list[int]:
-    """How many were told in each of `count` equal parts of the window; what came late belongs to the last."""
-    found = Counter(min(int((one.moment - start) / spread * count), count - 1) for one in told)
-    return [found[index] for index in range(count)]
+def assert_each_in_its_turn(moments: Iterable[float], start: float, spread: float, workers: int = 1) -> None:
+    """Nobody was asked before its slice of the window, each worker having slices of its own.
+
+    A busy machine makes moments later than they are meant, all at once at worst; nothing makes them earlier.
+    """
+    seconds = sorted(moment - start for moment in moments)
+    early = [(turn, at) for turn, at in enumerate(seconds) if at < (turn + 1 - workers) * spread / len(seconds)]
+    assert not early, f"{len(early)} of {len(seconds)} before their turn, the first: {early[0]}"
+
+
+async def leave_when_asked(tunnel: LoadTunnel, code: int, moments: list[float]) -> None:
+    """Answer the Close with this code that comes next, and wait for the end; the moment of the Close is kept."""
+    assert (await tunnel.end.receive()).close_code == code
+    moments.append(trio.current_time())
+    await tunnel.end.send(CLOSE, close_payload(code))
+    assert await tunnel.end.http.at_end()
+    await tunnel.end.http.stream.aclose()

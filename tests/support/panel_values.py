@@ -279,6 +279,8 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
                 lambda measured: dict.fromkeys(_probes(measured), Span(0, _top("probe_duration_seconds"))),
             )
         ],
+        "Failures in the traffic": [per_second("upstream_failures_total", "pool, upstream, reason")],
+        "Ejections": [per_second("upstream_ejections_total", "pool, upstream, reason")],  # its pools have none
         "Bytes by upstream": [per_second("bytes_total", "pool, upstream")],
     },
     "Endings and closes": {

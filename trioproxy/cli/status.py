@@ -49,7 +49,9 @@ def _row(pool: Any, upstream: Any) -> tuple[str, ...]:
 
 
 def _state(upstream: Any) -> str:
-    """`up`; `draining, cut in 21 s`; `drained (down)`."""
+    """`up`; `ejected, back in 8 s`; `draining, cut in 21 s`; `drained (down)`."""
+    if upstream["state"] == "ejected":
+        return f"ejected, back in {duration(upstream['ejection']['returns_in_seconds'])}"
     if upstream["drain"] is None:
         return str(upstream["state"])
     health = "" if upstream["health"] == "up" else f" ({upstream['health']})"

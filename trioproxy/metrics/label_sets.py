@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trioproxy.counts import DIRECTIONS, OPCODE_LABELS, OTHER, HandshakeResult
+from trioproxy.ejection import Failure
 from trioproxy.errors import Phase, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.metrics import table
@@ -57,6 +58,8 @@ _CLOSED: Final[Mapping[tuple[Metric, str], tuple[str, ...]]] = MappingProxyType(
         (table.CONNECT_FAILURES, "reason"): (
             Reason.REFUSED, Reason.RESET, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.OVERLOADED,
         ),
+        (table.UPSTREAM_FAILURES, "reason"): tuple(Failure),
+        (table.UPSTREAM_EJECTIONS, "reason"): tuple(Failure),
         (table.RETRIES, "reason"): ("connect", "closed", "5xx"),
         (table.CONFIG_RELOADS, "result"): ("applied", "invalid", "refused", "failed"),
         (table.WORKER_RESTARTS, "reason"): ("killed", "exited", "stalled", "start", "reload"),

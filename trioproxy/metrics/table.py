@@ -238,6 +238,19 @@ UPSTREAM_ACTIVE: Final = Metric.gauge(
 UPSTREAM_WEIGHT: Final = Metric.gauge(
     "trioproxy_upstream_weight", "The share of new work the upstream gets, relative to its pool.", _UPSTREAM, scale=1000
 )
+UPSTREAM_FAILURES: Final = Metric.counter(
+    "trioproxy_upstream_failures_total",
+    "What the upstream failed at in the traffic itself, probes aside; the passive checks go by it. `connect`: no "
+    "connection. `handshake`: no valid answer to an upgrade. `response`: no answer to a plain request, an invalid one, "
+    "or a part of one. `tunnel`: it left an open tunnel without a Close frame, was silent to pings, or broke the rules "
+    "of framing.",
+    (*_UPSTREAM, "reason"),
+)
+UPSTREAM_EJECTIONS: Final = Metric.counter(
+    "trioproxy_upstream_ejections_total",
+    "Ejections by passive checks (passive.max_failures); the reason is the failure that was one too many.",
+    (*_UPSTREAM, "reason"),
+)
 PROBES: Final = Metric.counter(
     "trioproxy_probes_total",
     "Health probes ended: `ok`, or what went wrong; the log line probe_failed says more. `skipped` could not be made "
@@ -345,6 +358,8 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     UPSTREAM_STATE,
     UPSTREAM_ACTIVE,
     UPSTREAM_WEIGHT,
+    UPSTREAM_FAILURES,
+    UPSTREAM_EJECTIONS,
     PROBES,
     PROBE_DURATION,
     CONNECT_FAILURES,

@@ -51,6 +51,7 @@ class Meaning(enum.StrEnum):
     IDLE = "idle"  # how long a silent tunnel stays open
     SHARED = "shared"  # a setting that is one for the whole proxy, or for a whole pool
     BALANCE = "balance"
+    PASSIVE = "passive"  # who is out for how long after failures
     NAMES = "names"  # server_name
 
 

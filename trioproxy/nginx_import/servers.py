@@ -145,6 +145,8 @@ def _passive(members: list[Member], table: Table, notes: Notes) -> None:
             said = "max_fails and fail_timeout are the whole pool's here: those of the first server that has some"
             notes.difference(other.statement, Meaning.SHARED, said)
     if failures:
+        said = "here it is out for twice as long each time, up to 300 s, and never more than half of the pool is"
+        notes.difference(first.statement, Meaning.PASSIVE, said)
         also = tuple(each.statement for each in saying[1:])
         table.add("max_failures", failures, first.statement, essential=True, also=also)
         for key in ("window", "eject"):
