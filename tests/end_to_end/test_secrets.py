@@ -397,5 +397,5 @@ async def test_a_bad_configuration_is_refused_without_its_secrets(programs):
     program = await programs.start("check", [PYTHON, "-m", "trioproxy", "check", "-c", path])
     assert await program.wait() == 2
     said = program.out.text + program.err.text
-    assert said.count("unknown") == len(routes) and "headers.Authorization" in said and "Connection" in said
+    assert said.count("].unknown: ") == len(routes) and "headers.Authorization" in said and "Connection" in said
     assert not list(leaks({"check": said}))
