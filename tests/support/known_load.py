@@ -5,6 +5,7 @@ What the clients do is `known_rounds`.
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -75,6 +76,30 @@ class KnownProxy:
 
         await wait_until(look, f"{tunnels} tunnels, {connections} connections")
 
+    async def in_state(self, upstream: KnownUpstream, state: str) -> None:
+        """Until it is taken for that: asked for in the status, as to read all metrics again and again is work."""
+
+        async def look() -> bool:
+            pools = (await self.process.status())["pools"]
+            return state in {
+                each["state"] for pool in pools for each in pool["upstreams"] if each["address"] == upstream.address
+            }
+
+        await wait_until(look, f"{upstream.address} {state}")
+
+    async def reload(self, tables: dict[str, Any], result: str) -> None:
+        """Another configuration and SIGHUP; until that has come to this result, and counted."""
+        said = f'"result": "{result}"'
+
+        def results() -> int:
+            return sum('"event": "reload"' in line and said in line for line in self.process.program.err.seen)
+
+        before = results()
+        self.process.write(tables)
+        self.process.program.signal(signal.SIGHUP)
+        await wait_until(lambda: results() > before, f"a reload {result}")
+        self.ledger.add("config_reloads_total", result=result)
+
     async def rest(self, tunnels: int = 0) -> float:
         """Until nothing is open but so many tunnels; that moment in Unix time."""
         await self.has(tunnels=tunnels, connections=tunnels)
@@ -134,7 +159,8 @@ async def known_proxy(programs: Programs, *, workers: int = 1) -> AsyncIterator[
             tables = tables_of(workers, {"closed": closed, **addresses})
             process = await run_proxy(programs, tables)
             site = Site(process.address, ledger, POOLS)
-            for server in (servers["alpha"], servers["beta"]):
-                await process.wait_for_state(server.address, "up")  # a first probe may have been too slow
-            yield KnownProxy(process, site, ledger, tables, servers["alpha"], servers["beta"], closed, nursery)
+            known = KnownProxy(process, site, ledger, tables, servers["alpha"], servers["beta"], closed, nursery)
+            for server in (known.alpha, known.beta):
+                await known.in_state(server, "up")  # a first probe may have been too slow
+            yield known
             nursery.cancel_scope.cancel()

@@ -180,7 +180,7 @@ async def drain_and_resume(known: KnownProxy, at: At | None) -> None:
         staying = await open_at(known, known.beta, "/quiet/staying", nursery)
         await command(known, f"{path}/drain", {"spread": 0, "timeout": 5})
         await moving.dismissed(1012, "proxy", "1012", ("proxy", "tunnel", "draining"))
-        await known.process.wait_for_state(known.alpha.address, "draining")
+        await known.in_state(known.alpha, "draining")
         listed = json.loads(await known.process.ask_admin("/api/tunnels?route=quiet"))
         ids = [one["id"] for one in listed if one["path"] == "/quiet/staying"]
         await command(known, f"/api/tunnels/{ids[-1]}/close", {"code": 1012})
@@ -192,7 +192,7 @@ async def drain_and_resume(known: KnownProxy, at: At | None) -> None:
         else:
             await troubles(known, fresh, at)
     await command(known, f"{path}/resume", {})
-    await known.process.wait_for_state(known.alpha.address, "up")
+    await known.in_state(known.alpha, "up")
 
 
 async def troubles(known: KnownProxy, talker: Talker, at: At) -> None:
@@ -200,19 +200,16 @@ async def troubles(known: KnownProxy, talker: Talker, at: At) -> None:
     died = time.time()
     await known.beta.kill()
     await talker.dismissed(1011, "upstream", "none", ("upstream", "tunnel", "closed"))
-    known.ledger.add("config_reloads_total", result="refused")
-    await known.process.reload({**known.tables, "server": {**known.tables["server"], "workers": 7}}, "refused")
+    await known.reload({**known.tables, "server": {**known.tables["server"], "workers": 7}}, "refused")
     async with crowd(known):
-        await known.process.wait_for_state(known.beta.address, "down")
+        await known.in_state(known.beta, "down")
         await at("troubled")
     await known.beta.start()
     known.down_seconds = time.time() - died
-    await known.process.reload({**known.tables, "listeners": []}, "invalid")
+    await known.reload({**known.tables, "listeners": []}, "invalid")
     known.reloaded = time.time()
-    await known.process.reload(known.tables)
-    for result in ("invalid", "applied"):
-        known.ledger.add("config_reloads_total", result=result)
-    await known.process.wait_for_state(known.beta.address, "up")
+    await known.reload(known.tables, "applied")
+    await known.in_state(known.beta, "up")
 
 
 @asynccontextmanager

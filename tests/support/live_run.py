@@ -228,7 +228,7 @@ async def _kill_a_worker(run: Run, known: KnownProxy) -> None:
             await talker.converse(2, 0)
         await run.scraped(known.process.admin, time.time() + STALE_SECONDS)
         os.kill((await known.pids())["0"], signal.SIGKILL)
-        await known.process.wait_until(lambda seen: seen.total("worker_restarts_total", reason="killed") == 1)
+        await known.process.logged("worker_ended", reason="killed")
         await run.alerting("killed", instance=known.process.admin)
         for talker in talkers + known.held:
             if talker.over.is_set():

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from support.expectations import Values
     from support.live_run import Measured, State
 
+# What becomes of a probe on a busy machine, while the proxy is out of descriptors, or when the upstream dies meanwhile.
+LATE = ("timeout", "skipped", "closed", "reset")
 STATES = ("down", "ejected", "unknown", "draining", "up")  # as the timeline numbers them
 NEVER = constant(0)
 
@@ -129,12 +131,13 @@ def _failed_probes(measured: Measured) -> Span:
 
 
 def _probe_rates(measured: Measured) -> Values:
+    """An answered probe was good, or, on a busy machine, too late."""
     good, bad = _probes(measured).values(), _failed_probes(measured)
-    seconds = measured.seconds
+    seconds, most = measured.seconds, sum(each.high for each in good)
     return {
-        ("ok",): Span(sum(each.low for each in good) / seconds, sum(each.high for each in good) / seconds),
+        ("ok",): Span(sum(each.low for each in good) / 2 / seconds, most / seconds),
         ("refused",): Span(bad.low / seconds, bad.high / seconds),
-        **{(result,): Span(0, 4 / seconds) for result in ("skipped", "timeout", "closed", "reset")},
+        **{(result,): Span(0, most / 2 / seconds) for result in LATE},
     }
 
 
@@ -142,11 +145,8 @@ def _failing_probes(measured: Measured) -> Values:
     known, bad, seconds = measured.known, _failed_probes(measured), measured.seconds
     assert known is not None
     surely = {("chat", known.beta.address, "refused"): Span(bad.low / seconds, bad.high / seconds)}
-    # When the proxy is out of descriptors it cannot probe; one that was on its way to an upstream when that died is cut.
     perhaps = {
-        (*key, result): Span(0, 4 / seconds)
-        for key in _probes(measured)
-        for result in ("skipped", "timeout", "closed", "reset")
+        (*key, result): Span(0, each.high / 2 / seconds) for key, each in _probes(measured).items() for result in LATE
     }
     return surely | perhaps
 
