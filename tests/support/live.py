@@ -84,6 +84,7 @@ def upstream(address, **changed):
         "state": "up",
         "health": "up",
         "drain": None,
+        "ejection": None,
         "weight": 1,
         "backup": False,
         "active": 12,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trioproxy.live import Feed
     from trioproxy.live.feed import Reader
 
-HEARTBEAT_SECONDS: Final = 15.0  # of nothing to tell, after which proxies in between may take it for dead
+HEARTBEAT_SECONDS: Final = 5.0  # of nothing to tell (while the proxy starts), after which readers may take it for dead
 _RETRY_MILLISECONDS: Final = 1000
 _RETRY_SECONDS: Final = "5"  # for who is refused
 _HEADERS: Final = (

@@ -75,10 +75,11 @@ def test_states_and_levels_have_their_colours():
         (upstream("a:1", state="draining"), "draining"),
         (upstream("a:1", state="draining", active=0), "drained"),
         (upstream("a:1", state="draining", active=0, health="down"), "drained (down)"),
+        (upstream("a:1", state="ejected", ejection={"returns_in_seconds": 8.24}), "ejected, back in 8.2 s"),
         (upstream("a:1", state="something new"), "something new"),
     ],
 )
-def test_a_drain_shows_how_far_it_is(one, said):
+def test_what_is_not_up_says_how_far_it_is(one, said):
     assert f"  backend  {said}  " in written(state_of(one))[11]
 
 

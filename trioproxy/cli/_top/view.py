@@ -150,7 +150,9 @@ def _window(state: State, count: int) -> tuple[list[Any], list[Any]]:
 def _upstream(pool: str, upstream: Mapping[str, Any]) -> list[Text]:
     state = str(upstream["state"])
     said = "drained" if state == "draining" and not upstream["active"] else state
-    if state != upstream["health"] and upstream["health"] != "up":
+    if state == "ejected":
+        said += f", back in {duration(upstream['ejection']['returns_in_seconds'])}"
+    elif state != upstream["health"] and upstream["health"] != "up":
         said += f" ({upstream['health']})"
     texts = (
         upstream["address"] + (" (backup)" if upstream["backup"] else ""),
