@@ -325,6 +325,44 @@ async def test_a_200_with_upgrade_is_no_upgrade_cve_2024_23326():
         assert await http.at_end()
 
 
+ERROR = b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh"
+RETRY_5XX = {"retry_on": ("5xx",)}
+
+
+async def test_a_5xx_is_answered_by_another_upstream_where_retry_on_says_so():
+    async with proxying(answers(ERROR), accepts(), pool=RETRY_5XX) as proxy:
+        socket = await open_websocket(proxy)
+        assert await socket.echo(b"hello") == b"hello"
+        assert handshakes(proxy) == {"0 refused": 1, "1 accepted": 1}
+        assert proxy.counted(m.RETRIES) == {"backend 5xx": 1}
+        assert proxy.upstreams[0].active == 0
+        await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "pool"),
+    [
+        (ERROR, {}),
+        (ERROR.replace(b"500", b"403"), RETRY_5XX),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + ERROR, RETRY_5XX),
+        (ERROR, {**RETRY_5XX, "attempts": 1}),
+    ],
+)
+async def test_any_other_refusal_is_passed_on(first, pool):
+    second = accepts()
+    async with proxying(answers(first), second, pool=pool) as proxy:
+        answer = await proxy.ask(upgrade_request())
+        assert answer.body == b"oh"
+        assert handshakes(proxy) == {"0 refused": 1}
+        assert not second.heads
+
+
+async def test_the_last_5xx_is_passed_on():
+    async with proxying(answers(ERROR), answers(ERROR.replace(b"oh", b"no")), pool=RETRY_5XX) as proxy:
+        assert (await proxy.ask(upgrade_request())).body == b"no"
+        assert handshakes(proxy) == {"0 refused": 1, "1 refused": 1}
+
+
 async def test_a_refusal_without_framing_ends_with_the_upstreams_fin():
     refusal = b"HTTP/1.1 403 No\r\n\r\nbecause"
     async with proxying(answers(refusal, keep=False)) as proxy:

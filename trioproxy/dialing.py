@@ -131,6 +131,11 @@ class IdleConnections:
         return sum(len(idle) for idle in self._idle.values())
 
 
+def retry_reason(failure: ProxyError) -> str:
+    """Which of `retry_on` a failure behind the connect comes under."""
+    return "5xx" if failure.reason is Reason.REFUSED else "closed"
+
+
 @attrs.define(eq=False)
 class Attempts:
     """The upstreams one request may still try: each at most once, `attempts` of the pool in all."""

@@ -13,7 +13,7 @@ import trio
 from trioproxy import metrics as m
 from trioproxy.answer import Answer
 from trioproxy.counts import TO_UPSTREAM
-from trioproxy.dialing import Attempts
+from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.streaming import BROKEN, post, send
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
@@ -59,17 +59,13 @@ async def forward_request(exchange: Exchange) -> None:
             stale = connection.reused and failure.reason is not Reason.REFUSED
             if stale and idempotent and failure.retryable:
                 attempts.forgive(connection.upstream)
-            elif not (repeatable and attempts.another(failure, _retry_reason(failure))):
+            elif not (repeatable and attempts.another(failure, retry_reason(failure))):
                 raise
         else:
             return
         finally:
             connection.close()
         connection = await attempts.connect()
-
-
-def _retry_reason(failure: ProxyError) -> str:
-    return "5xx" if failure.reason is Reason.REFUSED else "closed"
 
 
 def _check_length(exchange: Exchange, octets: int) -> None:

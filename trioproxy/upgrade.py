@@ -7,7 +7,7 @@ It ends with an open tunnel, or with the upstream's refusal passed on; relaying 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -16,7 +16,7 @@ from trioproxy import metrics as m
 from trioproxy.answer import Answer
 from trioproxy.client import ANSWER_SECONDS
 from trioproxy.counts import HandshakeResult
-from trioproxy.dialing import Attempts
+from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.relay import Tunnel
@@ -27,6 +27,8 @@ from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trioproxy.client import Entrance
     from trioproxy.config import RouteConfig
     from trioproxy.dialing import UpstreamConnection
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 
 UPGRADE_FIELDS = (make_field(b"Upgrade", b"websocket"), make_field(b"Connection", b"Upgrade"))
 SWITCHING_PROTOCOLS = 101
+SERVER_ERRORS = 500  # and what is above
+_RESULTS: Final[Mapping[Reason, HandshakeResult]] = {
+    Reason.TIMEOUT: HandshakeResult.TIMEOUT,
+    Reason.REFUSED: HandshakeResult.REFUSED,
+}
 
 
 @attrs.frozen(eq=False, weakref_slot=False)
@@ -70,15 +77,16 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
                 check_response(head, exchange.head)
                 _count(exchange, HandshakeResult.ACCEPTED)
                 return await _accept(exchange, connection, answer, head)
+            if head.status >= SERVER_ERRORS and not answer.told and attempts.can_try_another("5xx"):
+                raise _refusal(connection, head)
             _count(exchange, HandshakeResult.REFUSED)
             await answer.pass_on(head)
         except ProxyError as failure:
             connection.close()
             exchange.context.blame(connection.upstream, attrs.evolve(failure.ending, phase=Phase.HANDSHAKE))
             if failure.source is Source.UPSTREAM and not exchange.client.answering:
-                timeout = failure.reason is Reason.TIMEOUT
-                _count(exchange, HandshakeResult.TIMEOUT if timeout else HandshakeResult.INVALID)
-            if exchange.client.answering or not attempts.another(failure, "closed"):
+                _count(exchange, _RESULTS.get(failure.reason, HandshakeResult.INVALID))
+            if exchange.client.answering or not attempts.another(failure, retry_reason(failure)):
                 raise
         except BaseException:
             connection.close()
@@ -86,6 +94,12 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
         else:
             connection.close()
             return None
+
+
+def _refusal(connection: UpstreamConnection, head: ResponseHead) -> ProxyError:
+    """An answer that another upstream may give a better one for: what it says is dropped with the connection."""
+    detail = f"{connection.upstream.address}: answered {head.status}"
+    return ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED, 502, detail, retryable=True)
 
 
 def _check_origin(exchange: Exchange) -> None:
