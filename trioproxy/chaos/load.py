@@ -32,7 +32,7 @@ _CLOSE_SECONDS: Final = 5.0  # for the closing handshake at the end
 
 @attrs.define(eq=False)
 class Load:
-    """The clients of one run, against a proxy at `host` and `port`."""
+    """The clients of one run, against a proxy at `host` and `port`. Made when the load begins."""
 
     settings: LoadConfig
     host: str
@@ -40,11 +40,10 @@ class Load:
     seed: int
     duration: float
     tunnels: list[Tunnel] = attrs.field(factory=list, init=False)
-    start: float = attrs.field(default=math.nan, init=False)
+    start: float = attrs.field(factory=trio.current_time, init=False)
 
     async def run(self) -> None:
         """For `duration` seconds, and until the last echoes have come or patience has ended."""
-        self.start = trio.current_time()
         async with trio.open_nursery() as nursery:
             for number, begin in enumerate(arrivals(self.settings, self.seed)):
                 nursery.start_soon(self._client, number, begin)

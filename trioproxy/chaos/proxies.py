@@ -76,7 +76,7 @@ def base_settings(listener: str, admin: str, upstreams: Sequence[str]) -> dict[s
         "pools": {
             POOL: {
                 "upstreams": list(upstreams),
-                "health": {"probe": "websocket", "interval": 0.5, "timeout": 0.4, "rise": 1, "fall": 2},
+                "health": {"probe": "websocket", "interval": 1, "timeout": 1, "rise": 1, "fall": 2},
             }
         },
     }

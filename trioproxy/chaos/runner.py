@@ -67,8 +67,8 @@ async def run(
             watch(load)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(load.run)
-                for span in timeline:
-                    nursery.start_soon(_follow, span, stage, load, say)
+                for fault in scenario.faults:
+                    nursery.start_soon(_follow, [span for span in timeline if span.fault is fault], stage, load, say)
             comparisons = await _compare(proxy, load.tunnels)
             status = await proxy.stop()
             services.cancel_scope.cancel()
@@ -92,15 +92,16 @@ def _servers(scenario: Scenario) -> Sequence[Server | Given]:
     return [Server(number, settings.command or EMBEDDED) for number in range(settings.count)]
 
 
-async def _follow(span: Span, stage: Stage, load: Load, say: Callable[[str], None]) -> None:
-    """One fault, in its time; to the end of the load at most."""
-    await trio.sleep_until(load.start + span.begin)
-    say(f"{load.now:7.2f} s  {span.name} begins" + _where(span))
-    await span.fault.begin(stage, span.upstreams)
-    await trio.sleep_until(load.start + span.end)
-    await span.fault.end(stage, span.upstreams)
-    if span.fault.lasts:
-        say(f"{load.now:7.2f} s  {span.name} is over" + _where(span))
+async def _follow(timeline: Sequence[Span], stage: Stage, load: Load, say: Callable[[str], None]) -> None:
+    """One fault, each time in its time, or when the time before is over; to the end of the load at most."""
+    for span in timeline:
+        await trio.sleep_until(load.start + span.begin)
+        say(f"{load.now:7.2f} s  {span.name} begins" + _where(span))
+        await span.fault.begin(stage, span.upstreams)
+        await trio.sleep_until(load.start + span.end)
+        await span.fault.end(stage, span.upstreams)
+        if span.fault.lasts:
+            say(f"{load.now:7.2f} s  {span.name} is over" + _where(span))
 
 
 def _where(span: Span) -> str:
