@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 60
 MOST_BYTES = 2000  # of a message
+MOST_FAILURES = 2  # of the upstream of pool frail
 PROBE_SECONDS, FALL = 0.5, 3
 HANDSHAKE_SECONDS = 0.3
-ONE_EACH = ("web", "faulty", "spare", "small")  # pools of one upstream that answers
+ONE_EACH = ("web", "faulty", "spare", "small", "frail")  # pools of one upstream that gets the work
 POOLS = {  # route → pool
     "chat": "chat",
     "quiet": "chat",
@@ -40,6 +41,7 @@ POOLS = {  # route → pool
     "nowhere": "nowhere",
     "spare": "spare",
     "small": "small",
+    "frail": "frail",
 }
 
 
@@ -87,17 +89,16 @@ class KnownProxy:
 
         await wait_until(look, f"{upstream.address} {state}")
 
+    def said(self, event: str, more: str = "") -> int:
+        """How many lines of this event the log has, with these words in them."""
+        return sum(f'"event": "{event}"' in line and more in line for line in self.process.program.err.seen)
+
     async def reload(self, tables: dict[str, Any], result: str) -> None:
         """Another configuration and SIGHUP; until that has come to this result, and counted."""
-        said = f'"result": "{result}"'
-
-        def results() -> int:
-            return sum('"event": "reload"' in line and said in line for line in self.process.program.err.seen)
-
-        before = results()
+        before = self.said("reload", f'"result": "{result}"')
         self.process.write(tables)
         self.process.program.signal(signal.SIGHUP)
-        await wait_until(lambda: results() > before, f"a reload {result}")
+        await wait_until(lambda: self.said("reload", f'"result": "{result}"') > before, f"a reload {result}")
         self.ledger.add("config_reloads_total", result=result)
 
     async def rest(self, tunnels: int = 0) -> float:
@@ -136,6 +137,11 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
             "faulty": {"upstreams": [upstreams["faulty"]], "health": {**none}},
             "nowhere": {"upstreams": [upstreams["closed"]], "health": {**none}},
             "small": {"upstreams": [{"address": upstreams["small"], "max_connections": 1}], "health": {**none}},
+            "frail": {
+                "upstreams": [upstreams["frail"], {"address": upstreams["frail's"], "backup": True}],
+                "health": {**none},
+                "passive": {"max_failures": MOST_FAILURES, "window": 60, "eject": 0.5},
+            },
             "spare": {
                 "upstreams": [{"address": upstreams["closed"]}, {"address": upstreams["spare"], "backup": True}],
                 "health": {**none},
@@ -147,7 +153,7 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
 @asynccontextmanager
 async def known_proxy(programs: Programs, *, workers: int = 1) -> AsyncIterator[KnownProxy]:
     """One that runs."""
-    ledger, pools = Ledger(), {"alpha": "chat", "beta": "chat", **{each: each for each in ONE_EACH}}
+    ledger, pools = Ledger(), {"alpha": "chat", "beta": "chat", "frail's": "frail", **{each: each for each in ONE_EACH}}
     with socket.socket() as taken:  # bound, but nobody listens: a connect is refused
         taken.bind(("127.0.0.1", 0))
         closed = f"127.0.0.1:{taken.getsockname()[1]}"

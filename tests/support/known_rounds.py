@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from support.http_client import ask, connection
-from support.known_load import MOST_BYTES, MOST_CONNECTIONS
+from support.known_load import MOST_BYTES, MOST_CONNECTIONS, MOST_FAILURES
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def play(known: KnownProxy, *, messages: int, at: At | None = None) -> Non
                 nursery.start_soon(talk, known, upstream, "/chat/slow", messages, ending)
             for ending in (asked_to_leave, vanish, abandoned, break_rule, exceed_limit):
                 nursery.start_soon(talk, known, upstream, "/quiet", messages, ending)
-        for act in (requests, handshakes_that_fail, fill):
+        for act in (requests, handshakes_that_fail, fill, eject):
             nursery.start_soon(act, known)
     await known.rest()
     await exhaust(known)
@@ -172,6 +172,18 @@ async def fill(known: KnownProxy) -> None:
         await talker.leave()
 
 
+async def eject(known: KnownProxy) -> None:
+    """The upstream of pool frail fails too often; it is back soon, and the second time a second later."""
+    frail = known.tables["pools"]["frail"]["upstreams"][0]
+    before = known.said("upstream_returned")
+    for _ in range(MOST_FAILURES):
+        took = await known.site.knock("/frail/invalid", 502, ("upstream", "handshake", "invalid"))
+        known.site.shaken("/frail", frail, "invalid")
+        known.site.ledger.observe("handshake_duration_seconds", 0.0, took, pool="frail")
+    known.ledger.add("upstream_ejections_total", pool="frail", upstream=frail, reason="handshake")
+    await wait_until(lambda: known.said("upstream_returned") > before, "its return")
+
+
 async def drain_and_resume(known: KnownProxy, at: At | None) -> None:
     """Alpha is taken out while it has a tunnel, and taken back; and an operator closes a tunnel of beta."""
     path = f"/api/pools/chat/upstreams/{known.alpha.address}"
@@ -233,16 +245,13 @@ async def exhaust(known: KnownProxy) -> None:
     """For a moment the proxy has no descriptor left for a client, who waits until it has."""
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in (await known.pids()).values()}
 
-    def failures() -> int:
-        return sum('"accept_failed"' in line for line in known.process.program.err.seen)
-
-    before, began = failures(), time.time()
+    before, began = known.said("accept_failed"), time.time()
     async with trio.open_nursery() as nursery:
         for pid, (_, hard) in limits.items():
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, hard))  # no number above 0 is to be had
         try:
             nursery.start_soon(known.site.ask, "/web/7")
-            await wait_until(lambda: failures() > before, "a failed accept")
+            await wait_until(lambda: known.said("accept_failed") > before, "a failed accept")
         finally:
             for pid, limit in limits.items():
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)

@@ -87,7 +87,7 @@ def _open(*places: int) -> Values:
     return values
 
 
-def _upstreams(measured: Measured) -> dict[tuple[str, str], float]:
+def upstreams_of(measured: Measured) -> dict[tuple[str, str], float]:
     """Pool and upstream → weight, of all."""
     assert measured.known is not None
     found: dict[tuple[str, str], float] = {}
@@ -99,11 +99,11 @@ def _upstreams(measured: Measured) -> dict[tuple[str, str], float]:
 
 
 def _each_upstream(value: float) -> Expectation:
-    return gauge("pool, upstream", lambda measured: dict.fromkeys(_upstreams(measured), value))
+    return gauge("pool, upstream", lambda measured: dict.fromkeys(upstreams_of(measured), value))
 
 
 def _each_pool(value: float) -> Expectation:
-    return gauge("pool", lambda measured: {(pool,): value for pool, _ in _upstreams(measured)})
+    return gauge("pool", lambda measured: {(pool,): value for pool, _ in upstreams_of(measured)})
 
 
 def _each_instance(value: float) -> Expectation:
@@ -265,12 +265,12 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
             _each_upstream(1),
             OPEN_BY_UPSTREAM,
             OPEN_BY_UPSTREAM,
-            gauge("pool, upstream", _upstreams),
+            gauge("pool, upstream", upstreams_of),
         ],
         "Upstreams up, by pool": [_each_pool(1)],
         "Leases": [OPEN_BY_UPSTREAM],
         "New tunnels": [per_second("tunnels_total", "pool, upstream")],
-        "Weights": [gauge("pool, upstream", _upstreams)],
+        "Weights": [gauge("pool, upstream", upstreams_of)],
         "Probes": [bounded("result", _probe_rates)],
         "Probes that fail": [bounded("pool, upstream, result", _failing_probes)],
         "Probe duration p99": [
@@ -280,7 +280,7 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
             )
         ],
         "Failures in the traffic": [per_second("upstream_failures_total", "pool, upstream, reason")],
-        "Ejections": [per_second("upstream_ejections_total", "pool, upstream, reason")],  # its pools have none
+        "Ejections": [per_second("upstream_ejections_total", "pool, upstream, reason")],
         "Bytes by upstream": [per_second("bytes_total", "pool, upstream")],
     },
     "Endings and closes": {
