@@ -19,7 +19,7 @@ from support.waiting import wait_until
 
 from trioproxy.live import Feed
 
-PROBED = {"probe": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}
+PROBED = {"probe": "tcp", "interval": 1, "timeout": 1, "rise": 1, "fall": 2}  # a busy machine is not a lost upstream
 GONE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
 UNAUTHORIZED = "status of 401"  # what a browser writes into its console then, whatever the page makes of it
 LIVE = "document.body.dataset.link === 'live'"
@@ -54,9 +54,9 @@ def browser():
         yield running
 
 
-async def two_behind(programs, **tables):
+async def two_behind(programs, **how):
     servers = [await run_server(programs, "fast_echo.py", name) for name in ("a", "b")]
-    return servers, await run_proxy(programs, settings([each.address for each in servers], health=PROBED, **tables))
+    return servers, await run_proxy(programs, settings([each.address for each in servers], **how))
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ async def chatter(end):
 
 
 async def test_traffic_is_seen_and_a_killed_upstream_turns_red(programs, browser):
-    (a, b), proxy = await two_behind(programs)
+    (a, b), proxy = await two_behind(programs, health=PROBED)
     async with opened(browser, proxy) as page, trio.open_nursery() as nursery:
         await page.until(f"{tile('Tunnels')} === '0' && {tile('Messages/s')} === '0'")
         assert "of 2 up" in await page.text(".pool .head")
@@ -385,10 +385,10 @@ async def test_what_is_not_of_the_page_the_browser_itself_refuses(browser):
 
 @pytest.mark.parametrize("dark", [False, True])
 async def test_it_is_readable_light_and_dark_and_works_by_keyboard(programs, browser, dark):
-    (a, b), proxy = await two_behind(programs)
+    server = await run_server(programs, "fast_echo.py")
+    proxy = await run_proxy(programs, settings([server.address, free_address()], health=PROBED))
     async with opened(browser, proxy, dark=dark) as page, websocket(proxy.address):
-        b.kill()
-        await page.until_text(f"{row(b.address)} .state", "down")
+        await page.until_text("#pools", "down")
         await page.until("document.querySelectorAll('#tunnels tbody tr').length === 1")
         ground = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert ground == ("rgb(14, 17, 22)" if dark else "rgb(244, 245, 247)")
@@ -404,7 +404,7 @@ async def test_it_is_readable_light_and_dark_and_works_by_keyboard(programs, bro
         focused = await page.evaluate(
             "[document.activeElement.ariaLabel, getComputedStyle(document.activeElement).outlineWidth]"
         )
-        assert focused == [f"Drain {a.address}", "2px"]
+        assert focused == [f"Drain {server.address}", "2px"]
         await page.press(*ENTER)
         await page.until("document.getElementById('ask').open")
         contrast, where = await page.evaluate(CONTRAST)

@@ -195,17 +195,17 @@ class Programs:
             assert "Traceback" not in program.err.text, f"{program.name} printed a traceback:\n{program.err.text}"
 
 
-async def _end_hanging_test() -> None:
-    await trio.sleep(TEST_SECONDS)
-    raise AssertionError(f"the test still ran after {TEST_SECONDS} s")
+async def _end_hanging_test(seconds: float) -> None:
+    await trio.sleep(seconds)
+    raise AssertionError(f"the test still ran after {seconds} s")
 
 
 @asynccontextmanager
-async def open_programs(folder: Path) -> AsyncIterator[Programs]:
-    """Processes that live as long as the block; none outlives it, whatever happens in it."""
+async def open_programs(folder: Path, *, seconds: float = TEST_SECONDS) -> AsyncIterator[Programs]:
+    """Processes that live as long as the block, `seconds` at most; none outlives it, whatever happens in it."""
     async with trio.open_nursery() as nursery:
         programs = Programs(nursery, folder)
-        nursery.start_soon(_end_hanging_test)
+        nursery.start_soon(_end_hanging_test, seconds)
         try:
             yield programs
         finally:

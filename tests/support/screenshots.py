@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.proxy import ProxyProcess
 
 IMAGES = ROOT / "docs" / "images"
-SIZE = (1280, 1010)
+SIZE = (1240, 900)
 CHAT, FEED = (3001, 3002, 3003, 3004), (3011, 3012, 3013)
 CLIENTS = 90
 PATHS = {"/chat": "chat.v2", "/feed": "chat.v1"}
@@ -73,7 +73,7 @@ async def command(proxy: ProxyProcess, path: str, body: bytes = b"{}") -> None:
 
 async def stage(browser: Browser, folder: Path, seconds: float) -> None:
     """The scene, and the pictures at its end."""
-    async with open_programs(folder) as programs, trio.open_nursery() as clients:
+    async with open_programs(folder, seconds=2 * seconds + 120) as programs, trio.open_nursery() as clients:
         chat = [await run_server(programs, "websockets_server.py", f"chat{port}", port=port) for port in CHAT]
         feed = [await run_server(programs, "websockets_server.py", f"feed{port}", port=port) for port in FEED]
         probes = {"probe": "tcp", "interval": 1, "timeout": 0.5, "rise": 1, "fall": 2}
@@ -107,7 +107,6 @@ async def stage(browser: Browser, folder: Path, seconds: float) -> None:
         await trio.sleep(8)
         for name, dark in (("light", False), ("dark", True)):
             async with browser.page(f"http://{proxy.admin}/", size=SIZE, dark=dark) as page:
-                await page.shape(SIZE, dark=dark, scale=1.25)
                 await page.until("document.querySelectorAll('#tunnels tbody tr').length > 9")
                 await trio.sleep(3)
                 await trio.Path(IMAGES / f"status-{name}.png").write_bytes(await page.screenshot())

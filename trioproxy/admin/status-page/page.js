@@ -187,6 +187,7 @@ function lock(locked = true) {
   show(byId("unlock"), locked);
   show(byId("main"), !locked);
   show(byId("forget"), !locked && tried);
+  mark(document.body, "data-token", locked || tried ? "" : null);
   if (!locked) return say(byId("token-error"), "");
   stream.stop();
   byId("ask").close();

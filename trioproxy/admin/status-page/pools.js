@@ -109,5 +109,6 @@ export class Pools {
 export function troubles(pools) {
   const all = pools.flatMap((pool) => pool.upstreams);
   const told = ["down", "ejected", "draining", "unknown"].map((state) => [all.filter((each) => each.state === state).length, state]);
-  return told.filter(([number]) => number).map(([number, state]) => `${number} ${state}`).join(", ") || `all ${all.length} upstreams up`;
+  const wrong = told.filter(([number]) => number).map(([number, state]) => `${number} ${state}`).join(", ");
+  return wrong || (all.length === 1 ? "1 upstream, up" : `all ${all.length} upstreams up`);
 }
