@@ -11,6 +11,7 @@ from support.admin import FakeSampler
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.live import TOLD, Feed, TooManyReaders
+from trioproxy.live import feed as feed_module
 from trioproxy.live.feed import EVENTS, MAX_READERS, SAMPLES
 
 
@@ -117,6 +118,23 @@ async def test_when_it_ends_all_readers_are_let_go():
         assert await reader.news() == []
     with feed.read() as late:
         assert await late.news() == []
+
+
+async def test_what_happens_again_and_again_is_told_once_a_minute(monkeypatch):
+    now = 1_790_000_000.0
+    monkeypatch.setattr(feed_module.time, "time", lambda: now)
+    feed = Feed(FakeSampler())
+    for _ in range(150):
+        feed.tell("accept_failed", "error", {"reason": "Too many open files"})
+        now += 1
+    with feed.read() as reader:
+        told = [(each["event"], each["time"]) for each in history_of(reader)["events"]]
+    assert told == [("accept_failed", 1_790_000_000 + seconds) for seconds in (0, 60, 120)]
+    feed.tell("accept_failed", "error", {"reason": "another"})
+    feed.tell("accept_failed", "error", {"reason": "Too many open files"})
+    now -= 3600  # the clock was put back
+    feed.tell("accept_failed", "error", {"reason": "Too many open files"})
+    assert feed.events_told == 6
 
 
 async def test_events_say_nothing_of_tracebacks_and_nothing_at_length():

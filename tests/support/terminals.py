@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import struct
+import subprocess
 import termios
 from contextlib import asynccontextmanager
 
@@ -91,7 +92,7 @@ def set_size(fd, columns, lines):
 
 
 @asynccontextmanager
-async def terminal(*command, columns=100, lines=30, **environment):
+async def terminal(*command, columns=100, lines=30, keyboard=True, **environment):
     """Runs a command of ours in a terminal of that size, of which it is killed at the end."""
     ours, theirs = pty.openpty()
     set_size(ours, columns, lines)
@@ -100,7 +101,7 @@ async def terminal(*command, columns=100, lines=30, **environment):
         env.pop(name, None)
     process = await trio.lowlevel.open_process(
         [PYTHON, "-m", "trioproxy", *command],
-        stdin=theirs,
+        stdin=theirs if keyboard else subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
         env=env,

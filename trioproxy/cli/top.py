@@ -1,5 +1,6 @@
 """`trioproxy top`: a running proxy, live, in a terminal."""
 
+import io
 import sys
 from itertools import chain
 
@@ -26,6 +27,8 @@ def top(asked: Asked, interval: float, *, once: bool) -> None:
 
     Keys: q quits, s sorts the tunnels by something else, the arrows select an upstream, d drains it, r takes it back.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where there are no bars, question marks will do
     console = Console()
     with asked.asking():
         news = asked.remote.live()

@@ -21,6 +21,7 @@ INTERVAL: Final = 1  # seconds between samples
 SAMPLES: Final = 300
 EVENTS: Final = 100
 MAX_READERS: Final = 16  # each is a descriptor, and what the kernel holds for one that does not read
+REPEAT_SECONDS: Final = 60.0  # or a hundred failed accepts would take the place of what led to them
 _FIELD_CHARACTERS: Final = 300  # of one field of an event: what failed may be described at length
 
 # Names from the log that are told: what the proxy and its upstreams go through. Never what single clients do.
@@ -84,6 +85,8 @@ class Feed:
     _events: deque[str] = attrs.field(factory=lambda: deque(maxlen=EVENTS), init=False)
     _newest: dict[str, Any] = attrs.field(factory=dict, init=False)
     _newest_text: str = attrs.field(default="", init=False)  # with the pools; made when somebody wants it
+    _last: str = attrs.field(default="", init=False)  # event, without its time
+    _last_told: float = attrs.field(default=0.0, init=False)
     readers: int = attrs.field(default=0, init=False)
     samples_taken: int = attrs.field(default=0, init=False)
     events_told: int = attrs.field(default=0, init=False)
@@ -99,9 +102,13 @@ class Feed:
         self._wake()
 
     def tell(self, event: str, level: str, fields: Mapping[str, Any]) -> None:
-        """Something happened, as the log has it."""
+        """Something happened, as the log has it. What happens again and again is told once a minute."""
         told = {name: _short(value) for name, value in fields.items() if name != "exc_info"}
-        self._events.append(_json({"time": round(time.time(), 3), "event": event, "level": level, **told}))
+        what, now = _json({"event": event, "level": level, **told}), time.time()
+        if what == self._last and 0 <= now - self._last_told < REPEAT_SECONDS:
+            return
+        self._last, self._last_told = what, now
+        self._events.append(f'{{"time":{now:.3f},{what[1:]}')
         self.events_told += 1
         self._wake()
 

@@ -98,3 +98,13 @@ async def test_the_smallest_terminal_will_do_and_any_size_it_is_given_later(tmp_
         shown.press("\x03")
         assert await shown.end() == 0
         assert all(sequence in shown.raw for sequence in LEFT)
+
+
+async def test_without_a_keyboard_and_without_bars_it_shows_what_it_can_until_it_is_interrupted(tmp_path):
+    async with commanded(tmp_path) as proxy:
+        command = ("top", "--admin", proxy.proxy.admin_address)
+        async with terminal(*command, keyboard=False, PYTHONIOENCODING="ascii") as shown:
+            await shown.until(lambda: "?????" in shown.line("requests/s"), "question marks for bars")
+            shown.process.send_signal(signal.SIGINT)
+            assert await shown.end() == 0
+        assert all(sequence in shown.raw for sequence in LEFT)
