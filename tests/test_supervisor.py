@@ -16,7 +16,7 @@ import attrs
 import pytest
 import trio
 from support.frames import CLOSE, close_payload, websocket
-from support.http_client import get
+from support.http_client import connection, get, get_request
 from support.serving import POOL, descriptors, make_config, talk_both, unix_upstream
 from support.supervising import SERVER, address_of, config_of, supervising, wait_for_status
 from support.waiting import wait_until
@@ -123,6 +123,7 @@ async def test_what_a_dead_worker_counted_stays_and_what_it_held_goes(tmp_path):
         metrics = run.context.metrics
         for _ in range(20):
             await get(address_of(run))
+        await wait_until(lambda: metrics.total(m.REQUESTS, code="200") == 20, "all counted")
         async with websocket(address_of(run)):
             await wait_until(lambda: run.context.open_tunnels.total == 1, "the tunnel")
             for slot in run.slots:
@@ -185,15 +186,12 @@ async def test_what_waits_for_a_worker_that_is_gone_is_served_in_a_drain(tmp_pat
         victim = run.slots[0]
         os.kill(victim.process.pid, signal.SIGKILL)
         await wait_until(lambda: not victim.serving, "its end")
-        async with trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(served, run)
-            await trio.sleep(0.05)  # they are in the queues
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(connection(address_of(run))) for _ in range(10)]  # in the queues
+            for http in clients:
+                await http.send(get_request())
             await run.drain()
-
-
-async def served(run):
-    assert (await get(address_of(run))).status == 200
+            assert [(await http.answer()).status for http in clients] == [200] * 10
 
 
 async def test_the_log_is_opened_anew_everywhere(tmp_path):

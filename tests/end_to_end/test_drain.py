@@ -53,7 +53,7 @@ async def test_five_hundred_tunnels_under_load_are_asked_over_the_whole_window(p
     count, spread, limit = 500, 5.0, 60.0
     server = await run_server(programs, "fast_echo.py")
     how = {"workers": workers, "drain": {"spread": spread, "timeout": limit}}
-    proxy = await run_proxy(programs, settings([server.address], server=how))
+    proxy = await run_proxy(programs, settings([server.address], server=how, timeouts={"close": limit}))
     told: list[Goodbye] = []
     async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
         for tunnel in await open_tunnels(range(count)):

@@ -21,6 +21,7 @@ from support.upstream import scripted_upstream
 
 TUNNELS = 50
 CLIENTS = 4
+PAUSE_SECONDS = 0.01  # of a client: without, they would take the processor from those who start
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ async def clients_that_keep_coming(addresses):
                 outcomes[(await get(address, "/", "Connection: close")).status] += 1
             except OSError as error:
                 outcomes[f"{address}: {error!r}"] += 1
+            await trio.sleep(PAUSE_SECONDS)
 
     async with trio.open_nursery() as nursery:
         for address in addresses:
@@ -69,7 +71,7 @@ async def clients_that_keep_coming(addresses):
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("workers", [(1, 1, 1), (2, 2, 1, 3)], ids=["one process", "workers"])
+@pytest.mark.parametrize("workers", [(1, 1, 1), (1, 2, 3, 1)], ids=["one process", "workers"])
 async def test_a_row_of_processes_under_load_refuses_nobody(programs, tmp_path, host, workers):
     """The clients of the old one are told politely, those that come are served by either, operators by one of them."""
     upstream = await run_server(programs, "fast_echo.py")

@@ -32,7 +32,7 @@ async def test_traffic_a_killed_upstream_a_drain_and_the_end_are_seen(programs, 
             for _ in range(50):
                 await tunnel.send(BINARY, bytes(100))
                 await tunnel.receive()
-            seen = await messages(stream, 50)
+            seen = await messages(stream, 50, since=history["samples"][-1]["time"])
             assert seen["tunnels"] == 1 and seen["handshake_seconds"]["p50"] > 0
             busy = next(each for each in seen["pools"][0]["upstreams"] if each["tunnels"])
             assert busy["active"] == 1
@@ -52,12 +52,13 @@ async def test_traffic_a_killed_upstream_a_drain_and_the_end_are_seen(programs, 
     assert await proxy.program.wait() == 0
 
 
-async def messages(stream, count):
-    """The last of the samples in which so many have come back."""
+async def messages(stream, count, since):
+    """The last of the samples in which so many have come back; `since` is the time of the one before the first."""
     seen = 0.0
-    while seen < 0.9 * count:  # rates are rounded, and a second is not exactly one
+    while seen < 0.9 * count:  # rates are rounded
         sample = await stream.next("sample")
-        seen += sample["messages_per_second"]["to_client"]
+        seen += sample["messages_per_second"]["to_client"] * (sample["time"] - since)
+        since = sample["time"]
     return sample
 
 

@@ -57,7 +57,7 @@ def sum_of(proxy, event, field):
 @each_number_of_workers
 async def test_five_hundred_tunnels_of_an_upstream_are_asked_over_the_whole_window_and_move(programs, workers):
     count, spread = 500, 5.0
-    servers, proxy = await two_behind(programs, workers)
+    servers, proxy = await two_behind(programs, workers, timeouts={"close": 60})
     told: list[Goodbye] = []
     async with load_on(proxy.address) as open_tunnels, trio.open_nursery() as clients:
         tunnels = await open_tunnels(range(2 * count))

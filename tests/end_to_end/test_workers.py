@@ -154,6 +154,7 @@ async def test_a_killed_worker_takes_only_its_own_tunnels_along(programs):
                 answer = await ask(proxy.address, get_request("/", "Connection: close", host=proxy.address))
                 assert answer.status == 200
                 connected += 1
+                await trio.sleep(0.01)
 
         async def scrape():
             while not stop.is_set():
@@ -437,6 +438,7 @@ async def test_reloads_cut_and_refuse_nothing_in_any_worker(programs):  # noqa: 
             while not stop.is_set():
                 assert (await ask(proxy.address, get_request("/", "Connection: close"))).status == 200
                 asked += 1
+                await trio.sleep(0.01)
 
         async with trio.open_nursery() as nursery:
             for tunnel in tunnels:

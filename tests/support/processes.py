@@ -27,7 +27,7 @@ PEERS = ROOT / "tests" / "peers"
 PYTHON = sys.executable
 # Where compiled modules are not to be kept, each of some thousand starts would compile them all: a fifth of its time.
 COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
-TEST_SECONDS = 150.0  # a guard: a peer that waits for ever must not hang the suite
+TEST_SECONDS = 300.0  # a guard: a peer that waits for ever must not hang the suite
 
 # LISTEN_PID must be the program's own process id, which only the child itself knows before it becomes the program;
 # activated sockets start at descriptor 3.

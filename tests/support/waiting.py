@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02  # a foreign process sends no event when its memory, counters or ports change: look again this often
-PATIENCE_SECONDS = 30.0  # a guard against hanging for ever, not a measurement
+PATIENCE_SECONDS = 60.0  # a guard against hanging for ever, not a measurement
 
 
 async def wait_until(

@@ -6,6 +6,7 @@ import signal
 import termios
 from contextlib import AsyncExitStack
 
+import trio
 from support.commands import commanded
 from support.ports import free_address
 from support.serving import make_config, talk_both, unix_upstream
@@ -33,9 +34,16 @@ async def test_what_passes_shows_and_an_upstream_is_drained_and_taken_back(tmp_p
         await shown.until("requests/s", "the figures")
         assert "running" in shown.lines[0] and figure(shown, "tunnels") == 0
         end = await proxy.open()
-        for _ in range(20):
-            await end.echo(b"hello")
-        await shown.until(lambda: figure(shown, "messages/s") > 10, "20 messages and their echoes in a second")
+        async with trio.open_nursery() as nursery:
+
+            async def talk():
+                while True:
+                    await end.echo(b"hello")
+                    await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(talk)  # a figure of one second is there for a second
+            await shown.until(lambda: figure(shown, "messages/s") > 10, "messages and their echoes")
+            nursery.cancel_scope.cancel()
         await shown.until(lambda: figure(shown, "tunnels") == 1, "the tunnel")
         await shown.until(lambda: shown.line("client"), "the list of tunnels")
         (name,) = proxy.proxy.context.tunnels
