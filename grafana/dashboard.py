@@ -156,6 +156,13 @@ def _annotations() -> Iterator[Any]:
             "draining",
             "{{pool}} {{upstream}}",
         ),
+        (
+            "Upstream ejected",
+            ORANGE,
+            each("max", m.UPSTREAM_STATE, 'state="ejected"', by="pool, upstream"),
+            "ejected",
+            "{{pool}} {{upstream}}",
+        ),
         ("Drain", ORANGE, each("max", m.DRAINING, by="instance"), "proxy draining", "{{instance}}"),
         (
             "Reload failed",

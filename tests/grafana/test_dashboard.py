@@ -112,6 +112,7 @@ def test_every_metric_stands_on_a_panel_or_is_excepted():
     assert missing == set(EXCEPTIONS)
 
 
-def test_nothing_on_the_annotations_is_cut_off():
+def test_annotations_mark_upstreams_drains_and_reloads():
     names = {annotation["name"] for annotation in dashboard()["annotations"]["list"]}
-    assert names == {"Upstream down", "Upstream up", "Upstream drained", "Drain", "Reload", "Reload failed"}
+    upstream = {"Upstream down", "Upstream up", "Upstream ejected", "Upstream drained"}
+    assert names == upstream | {"Drain", "Reload", "Reload failed"}

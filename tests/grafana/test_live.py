@@ -28,7 +28,12 @@ each_proxy = pytest.mark.parametrize("name", ["one", "two"])
 # Counters whose steps nobody but the proxy can count; what they show is bounded by `panel_values`.
 OF_ITS_OWN = {"accept_failures_total", "log_lines_dropped_total", "probes_total", "worker_cpu_seconds_total"}
 # What this load brings about in the course of it, besides what it waits for.
-ALSO_FIRING = {"TrioproxyNoHandshakeSucceeds", "TrioproxyServerErrors", "TrioproxyUpstreamsFull"}
+ALSO_FIRING = {
+    "TrioproxyNoHandshakeSucceeds",
+    "TrioproxyServerErrors",
+    "TrioproxyUpstreamEjected",
+    "TrioproxyUpstreamsFull",
+}
 # What it does not, or not always. That they fire when they should is tested by promtool.
 QUIET = {
     "TrioproxyRestarting": "no process is started twice",
