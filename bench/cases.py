@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SIZES = {"64B": 64, "1KiB": 1024, "16KiB": 16 * 1024, "64KiB": 64 * 1024, "1MiB": 1024 * 1024}
 TUNNELS = (1, 64, 1000)
+MANY_UPSTREAMS = 100
 SETTLE_SECONDS = 1.5  # until buffers are given back and the reclaimable is reclaimed
 QUIET_SECONDS = 10.0
 
@@ -35,13 +36,14 @@ class Case:
     quick: bool = False
     fresh: bool = False
     workers: bool = False  # trioproxy alone, with one worker and with several
+    upstreams: int = 0  # trioproxy alone, before so many, and what a scrape of its metrics costs
 
     def shortened(self) -> Case:
         """The same for `--quick`."""
         tunnels = {4000: 1000, 5000: 2000}.get(self.tunnels, self.tunnels)
         name = self.name.replace(str(self.tunnels), str(tunnels))
         title = self.title.replace(f"{self.tunnels:,}", f"{tunnels:,}")
-        seconds = 2.0 if self.mode == "sparse" else self.seconds / 2
+        seconds = 2.0 if self.mode in {"sparse", "scrape"} else self.seconds / 2
         return attrs.evolve(self, name=name, title=title, tunnels=tunnels, seconds=seconds)
 
 
@@ -87,6 +89,18 @@ CASES = (
     Case(name="handshake-5000", title="burst of 5,000 handshakes", mode="handshake", tunnels=5000, quick=True),
     Case(
         name="http-32", title="plain HTTP, 32 kept-alive connections", mode="http", tunnels=32, seconds=1.5, quick=True
+    ),
+    *(
+        Case(
+            name=f"scrape-{upstreams}-5000",
+            title=f"a scrape of /metrics, {upstreams} upstreams, 5,000 open tunnels",
+            mode="scrape",
+            tunnels=5000,
+            seconds=2,
+            quick=upstreams == MANY_UPSTREAMS,
+            upstreams=upstreams,
+        )
+        for upstreams in (20, MANY_UPSTREAMS)
     ),
     Case(name="memory-4000", title="4,000 idle tunnels", mode="memory", tunnels=4000, quick=True, fresh=True),
 )

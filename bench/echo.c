@@ -10,6 +10,7 @@
 
 #define HEAD_BYTES 16384
 #define EVENTS 256
+#define MOST_LISTENERS 250
 
 typedef struct {
     int fd;
@@ -163,7 +164,7 @@ static int writable(Conn *c) {
     return 1;
 }
 
-static void accept_all(int listener) {
+static void accept_some(int listener) {
     for (int i = 0; i < EVENTS; i++) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) return;
@@ -175,29 +176,35 @@ static void accept_all(int listener) {
     }
 }
 
-static int open_listener(int port) {
+/* On 127.0.0.1, 127.0.0.2 ...: as many upstreams as a case wants. */
+static int open_listener(int number, int port) {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_in address = loopback(port);
     socklen_t size = sizeof address;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)number);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&address, size) || listen(fd, 65535)) die("port %d: %s", port, strerror(errno));
-    getsockname(fd, (struct sockaddr *)&address, &size);
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
     return fd;
 }
 
 int main(int argc, char **argv) {
     prepare_process();
-    int listener = open_listener(argc > 1 ? atoi(argv[1]) : 0);
+    int listeners[MOST_LISTENERS], addresses = argc > 2 ? atoi(argv[2]) : 1, port = argc > 1 ? atoi(argv[1]) : 0;
+    if (!port || addresses < 1 || addresses > MOST_LISTENERS) die("usage: echo PORT [ADDRESSES]");
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL}, ready[EVENTS];
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &e)) die("epoll: %s", strerror(errno));
+    if (epoll_fd < 0) die("epoll: %s", strerror(errno));
+    for (int i = 0; i < addresses; i++) {
+        listeners[i] = open_listener(i, port);
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listeners[i], &e)) die("epoll: %s", strerror(errno));
+    }
+    printf("%d\n", port);
+    fflush(stdout);
     for (;;) { /* ended by SIGTERM, or by the death of the benchmark */
         int n = epoll_wait(epoll_fd, ready, EVENTS, -1);
         for (int i = 0; i < n; i++) {
             Conn *c = ready[i].data.ptr;
-            if (!c) accept_all(listener);
+            if (!c) for (int l = 0; l < addresses; l++) accept_some(listeners[l]);
             else if (!(c->writing ? writable(c) : readable(c))) drop(c);
         }
     }

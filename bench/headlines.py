@@ -110,6 +110,7 @@ GOALS = (
     Goal("p99, 64 tunnels <= haproxy", "echo-64B-64", "p99_us", "less", 1.0, "haproxy"),
     Goal("open loop, CPU per message <= 2 nginx", "sparse-", "proxy_cpu_us", "less", 2.0, "nginx"),
     Goal("open loop, CPU per message <= 1.3 nginx", "sparse-", "proxy_cpu_us", "less", 1.3, "nginx"),
+    Goal("a scrape holds the loop < 5 ms, 100 upstreams", "scrape-100-", "held_cpu_ms", "less", 5.0),
     # Two cores for the workers, one each for load and echo.
     Goal("two workers >= 1.7 one", "workers-", "per_second", "more", 1.7, "trioproxy", own="trioproxy-2", cpus=4),
     Goal(

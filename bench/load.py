@@ -37,13 +37,15 @@ def compile_programs(folder: Path) -> None:
             raise ProcessError(f"{name}.c does not compile: {done.stderr[-2000:]}")
 
 
-def start_echo(folder: Path, cpus: set[int] | None) -> tuple[Process, int]:
-    """The echo server and its port."""
-    process = processes.start("echo", [str(folder / "echo"), str(processes.free_port())], folder=folder, cpus=cpus)
-    return process, int(_line(process))
+def start_echo(folder: Path, cpus: set[int] | None, addresses: int = 1) -> tuple[Process, int]:
+    """The echo server and its port, on 127.0.0.1 and so many addresses behind it."""
+    argv = [str(folder / "echo"), str(processes.free_port()), str(addresses)]
+    process = processes.start("echo", argv, folder=folder, cpus=cpus)
+    return process, int(answer(process))
 
 
-def _line(process: Process) -> str:
+def answer(process: Process) -> str:
+    """The next line of a program's stdout. Raises ProcessError, and ends it, where none comes."""
     stdout = process.popen.stdout
     assert stdout is not None
     ready, _, _ = select.select([stdout], [], [], ANSWER_SECONDS)
@@ -70,7 +72,7 @@ class Load:
             stdin.flush()
         except OSError:
             raise ProcessError(self.process.last_words() or "the load client is gone") from None
-        figures: dict[str, Any] = json.loads(_line(self.process))
+        figures: dict[str, Any] = json.loads(answer(self.process))
         return figures
 
     def close(self) -> int:
@@ -79,7 +81,7 @@ class Load:
         assert stdin is not None
         try:
             stdin.close()  # the end of input, whether or not anything was measured
-            return int(json.loads(_line(self.process))["closed"])
+            return int(json.loads(answer(self.process))["closed"])
         finally:
             self.process.stop()
 
@@ -88,7 +90,7 @@ def open_load(mode: str, options: Mapping[str, object], *, folder: Path, cpus: s
     """Start the client; returns when its tunnels are open and warm. Raises ProcessError if any is not."""
     argv = [str(folder / "load"), mode, *(f"{name}={value}" for name, value in options.items())]
     process = processes.start("load", argv, folder=folder, cpus=cpus)
-    load = Load(process, json.loads(_line(process)))
+    load = Load(process, json.loads(answer(process)))
     wrong = failures(load.opened)
     if wrong:
         process.stop()

@@ -80,9 +80,9 @@ def pinned(cpus: set[int] | None) -> Iterator[None]:
 def start(
     name: str, argv: Sequence[str], *, folder: Path, env: Mapping[str, str] | None = None, cpus: set[int] | None = None
 ) -> Process:
-    """Start a program in the repository's root. Its stdin and stdout are pipes only for the load side (`load`)."""
+    """Start a program in the repository's root. Its stdin and stdout are pipes only for those that are talked with."""
     output = folder / f"{name}.log"
-    piped = subprocess.PIPE if name in {"load", "echo"} else None
+    piped = subprocess.PIPE if name in {"load", "echo", "held"} else None
     with output.open("w") as file, pinned(cpus):
         popen = subprocess.Popen(
             list(argv),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from bench import peers
+from bench import peers, scrape
 from bench.cases import Site, measure
 from bench.load import start_echo
 from bench.processes import ProcessError
@@ -29,6 +29,8 @@ DIRECT = "direct"  # the row without a proxy: what load client and echo server c
 
 def fits(case: Case, peer: Peer) -> bool:
     """Whether the case is measured with that proxy."""
+    if case.upstreams:
+        return peer.name == "trioproxy"
     if case.workers:
         return peer.name.startswith("trioproxy")
     return peer.workers == 1 and (peer.http or case.mode != "http")
@@ -52,7 +54,7 @@ class Bench:
 
     def run(self, cases: Sequence[Case], rounds: int, results: Results) -> None:
         for case in cases:
-            rows = [DIRECT, *(peer.name for peer in self.peers if fits(case, peer))]
+            rows = [*[DIRECT] * (not case.upstreams), *(peer.name for peer in self.peers if fits(case, peer))]
             for turn in range(rounds):
                 first = turn % len(rows)  # nobody is always first
                 for name in rows[first:] + rows[:first]:
@@ -63,6 +65,8 @@ class Bench:
                         results.fail(case.name, name, str(error))
 
     def _sample(self, case: Case, name: str) -> dict[str, float]:
+        if case.upstreams:
+            return scrape.measure(case, folder=self.folder, proxy_cpus=self.proxy_cpus, load_cpus=self.load_cpus)
         echo, port = self._echo or self._start_echo()
         echo.check()
         if name == DIRECT:

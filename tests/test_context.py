@@ -8,7 +8,7 @@ import trio
 from support.scripted import REFUSED, make_context
 
 from trioproxy import metrics as m
-from trioproxy.context import new_ids
+from trioproxy.context import SLICE, new_ids
 from trioproxy.wire.traffic import BYTES
 
 
@@ -79,5 +79,30 @@ async def test_publishing_asks_every_open_tunnel_and_carries_on_what_it_says():
             context.meter.traffic("backend", "up:1").to_client.cells[BYTES] += 5
 
     context.tunnels = {"1": Opened(), "2": Opened()}
-    context.publish_tunnels()
+    await context.publish_tunnels()
     assert context.metrics.value(m.BYTES, ("backend", "up:1", "to_client")) == 10
+
+
+async def test_while_many_tunnels_publish_others_have_their_turn_and_tunnels_may_end():
+    context = make_context([REFUSED], None)
+    asked: list[int] = []
+
+    class Opened:
+        def __init__(self, number):
+            self.tunnel, self.number = self, number
+
+        def publish(self):
+            asked.append(self.number)
+
+    context.tunnels = {str(number): Opened(number) for number in range(9 * SLICE)}
+
+    async def end_some():
+        await trio.lowlevel.checkpoint()
+        seen = len(asked)
+        del context.tunnels["0"]
+        assert 0 < seen < 9 * SLICE
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_some)
+        await context.publish_tunnels()
+    assert asked == [*range(9 * SLICE)]

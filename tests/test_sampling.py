@@ -128,7 +128,7 @@ async def test_traffic_of_a_proxy_shows(tmp_path, autojump_clock):
             await tunnel.receive()
         await get(proxy.listeners[0].address)
         await trio.sleep(1)
-        proxy.context.publish_tunnels()
+        await proxy.context.publish_tunnels()
         sample = sampler.sample()
         assert sample["tunnels"] == 1
         assert sample["messages_per_second"] == {"to_upstream": 8.0, "to_client": 8.0}

@@ -104,7 +104,7 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
             await http.answer()
             for _ in range(2):
                 await tunnel.echo(b"hello")
-            proxy.context.publish_tunnels()
+            await proxy.context.publish_tunnels()
             told = json.loads(json.dumps(proxy.status.status()))
             assert told.pop("uptime_seconds") >= 0
             (pool,) = told.pop("pools")

@@ -48,7 +48,7 @@ async def test_an_open_tunnel_is_listed_and_counted_live():
         assert proxy.counted(m.TUNNELS_ACTIVE) == proxy.counted(m.TUNNELS) == {labels: 1}
         assert proxy.counted(m.REQUESTS) == {"all backend websocket 101": 1}
         assert proxy.counted(m.BYTES) == {}
-        proxy.context.publish_tunnels()
+        await proxy.context.publish_tunnels()
         upstream = f"backend {proxy.peers[0].address}"
         assert proxy.counted(m.BYTES) == {f"{upstream} to_upstream": 11, f"{upstream} to_client": 7}
         assert proxy.counted(m.MESSAGES) == {f"{upstream} to_upstream": 1, f"{upstream} to_client": 1}
@@ -105,7 +105,7 @@ async def test_the_routes_settings_hold_and_what_they_do_is_counted(autojump_clo
         assert (await socket.receive()).close_code == 1009
         await proxy.hang_up(socket.http)
         upstream = f"backend {proxy.peers[0].address}"
-        proxy.context.publish_tunnels()
+        await proxy.context.publish_tunnels()
         assert proxy.counted(m.PING_RTT)["backend client"] == 3
         assert proxy.counted(m.INJECTED_FRAMES)["backend client pong"] == 3
         assert proxy.counted(m.INJECTED_FRAMES)["backend client close"] == 1

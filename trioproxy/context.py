@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from trioproxy.routing import Router
     from trioproxy.upgrade import Upgraded
     from trioproxy.upstreams import Pool, Upstream
+
+
+SLICE: Final = 512  # tunnels that are visited at a time: less than a millisecond
 
 
 def new_ids() -> Iterator[str]:
@@ -125,8 +128,10 @@ class Context:
             self.metrics.inc(m.UPSTREAM_FAILURES, (*upstream.labels, failure))
             self.on_failure(upstream)
 
-    def publish_tunnels(self) -> None:
-        """Bring the metrics up to date with what the open tunnels have counted."""
-        for opened in self.tunnels.values():
+    async def publish_tunnels(self) -> None:
+        """Bring the metrics up to date with what the open tunnels have counted: some at a time, as they are many."""
+        for number, opened in enumerate([*self.tunnels.values()], start=1):
             opened.tunnel.publish()
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
         self.meter.publish()

@@ -33,7 +33,7 @@ async def keep_house(context: Context, published: Callable[[], None] | None = No
         await trio.sleep_until(due)
         heartbeat.claim()
         context.metrics.observe(m.EVENT_LOOP_LAG, (context.name,), max(0.0, trio.current_time() - due))
-        context.publish_tunnels()
+        await context.publish_tunnels()
         publish.counts()
         publish.usage()
         for idle in context.idle.values():

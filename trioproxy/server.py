@@ -361,7 +361,7 @@ def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = N
     )
     declare_series(metrics, config)
     metrics.declare(m.LOG_LINES_DROPPED)
-    metrics.add_refresher(context.publish_tunnels)
+    metrics.add_preparation(context.publish_tunnels)
     return context
 
 

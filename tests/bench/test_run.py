@@ -10,7 +10,9 @@ from bench.run import fits
 def test_only_trioproxy_is_measured_with_several_workers_and_only_where_it_is_about_them():
     for case in CASES:
         names = [peer.name for peer in PEERS if fits(case, peer)]
-        if case.workers:
+        if case.upstreams:
+            assert names == ["trioproxy"]
+        elif case.workers:
             assert names == ["trioproxy", "trioproxy-2"]
         else:
             assert "nginx" in names and "trioproxy-2" not in names

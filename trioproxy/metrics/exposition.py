@@ -54,6 +54,7 @@ class Exposition:
             kept = self._kept.get(kind)
             now, news = trio.current_time(), self.metrics.news
             if kept is None or now - kept.taken >= KEPT_SECONDS or kept.news != news:
+                await self.metrics.prepare()
                 kept = self._kept[kind] = _Answer(await self._write(self.metrics.read(), kind), now, news)
         return kept.body, kind.value
 

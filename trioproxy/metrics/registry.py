@@ -6,7 +6,7 @@ What can be counted is `table`'s; nothing here knows how Prometheus wants it wri
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from trioproxy.board import Board, Layout, Tally
@@ -33,6 +33,7 @@ class Metrics:
         self._sources: list[Source] = []
         self.news = 0  # how often something changed that no scrape may miss: an answer older than that is not kept
         self._refreshers: list[Callable[[], None]] = []
+        self._preparations: list[Callable[[], Awaitable[None]]] = []
         self._catalogue = Catalogue()
         self.process = Process()
         self._exposition = Exposition(self)
@@ -144,13 +145,22 @@ class Metrics:
         """
         self._sources.append(source)
 
+    def add_preparation(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Have `prepare` called before every answer to a scrape, to bring cells up to date some at a time (tunnels)."""
+        self._preparations.append(prepare)
+
     def add_refresher(self, refresh: Callable[[], None]) -> None:
-        """Have `refresh` called before every scrape, to bring cells up to date (open tunnels). It must not block."""
+        """Have `refresh` called before every scrape, to bring cells up to date. It must not block."""
         self._refreshers.append(refresh)
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape with this Accept header, and its content type; at most half a second old."""
         return await self._exposition.answer(accept)
+
+    async def prepare(self) -> None:
+        """Bring up to date what takes long, giving everybody else their turn meanwhile."""
+        for prepare in self._preparations:
+            await prepare()
 
     def read(self) -> Reading:
         """Everything as it stands now. This is the part of a scrape that holds the loop."""

@@ -76,8 +76,9 @@ class Direction:
     def publish(self) -> None:
         """Bring the shared count of octets up to date; at every read it would cost more than a look a second."""
         # Fewer than before: part of a Pong had been counted, which proved to be the answer to a ping of ours.
-        self.traffic.cells[BYTES] += self.bytes - self.published
-        self.published = self.bytes
+        if self.bytes != self.published:  # most stood still
+            self.traffic.cells[BYTES] += self.bytes - self.published
+            self.published = self.bytes
 
     @property
     def close_code(self) -> int | None:
