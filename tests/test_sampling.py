@@ -48,6 +48,7 @@ async def test_at_rest_everything_is_zero(autojump_clock):
             "state": "unknown",
             "health": "unknown",
             "drain": None,
+            "ejection": None,
             "weight": 1,
             "backup": False,
             "active": 0,
