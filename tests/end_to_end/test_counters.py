@@ -99,6 +99,10 @@ class Known:
     def ended(self, ending):
         self.add("endings_total", **dict(zip(("by", "phase", "reason"), ending.split(), strict=True)))
 
+    def failed(self, reason, *, pool="main", upstream=None):
+        """What passive checks hold against an upstream."""
+        self.add("upstream_failures_total", pool=pool, upstream=upstream or self.upstream, reason=reason)
+
     def handshake(self, route, result, *, pool="main", upstream=None):
         self.add("handshakes_total", route=route, pool=pool, upstream=upstream or self.upstream, result=result)
         if result in ("accepted", "refused", "invalid"):
@@ -287,12 +291,14 @@ async def upstreams_fail(proxy, known, dead):
     assert answer.status == 503
     known.asked("dead", 503, "upstream connect refused", pool="dead")
     known.add("connect_failures_total", pool="dead", upstream=dead, reason="refused")
+    known.failed("connect", pool="dead", upstream=dead)
     assert (await ask(proxy.address, get_request("/down", CLOSING))).status == 503
     known.asked("down", 503, "proxy connect no_upstream", pool="down")
     answer = await ask(proxy.address, get_request("/spare", CLOSING))
     assert answer.status == 200
     known.asked("spare", 200, "upstream response done", pool="spare", got=len(answer.body))
     known.add("connect_failures_total", pool="spare", upstream=dead, reason="refused")
+    known.failed("connect", pool="spare", upstream=dead)
     known.add("retries_total", pool="spare", reason="connect")
     known.connected("spare")
 
@@ -308,13 +314,16 @@ async def refused(proxy, known, dead):
     known.asked("bad", 502, "upstream handshake invalid", kind="websocket")
     known.connected()
     known.handshake("bad", "invalid")
+    known.failed("handshake")
     assert (await ask(proxy.address, upgrade_request("/slow"))).status == 504
     known.asked("slow", 504, "upstream handshake timeout", kind="websocket")
     known.connected()
     known.handshake("slow", "timeout")
+    known.failed("handshake")
     assert (await ask(proxy.address, upgrade_request("/dead"))).status == 503
     known.asked("dead", 503, "upstream connect refused", pool="dead", kind="websocket")
     known.add("connect_failures_total", pool="dead", upstream=dead, reason="refused")
+    known.failed("connect", pool="dead", upstream=dead)
     known.handshake("dead", "unreachable", pool="dead", upstream=dead)
     assert (await ask(proxy.address, upgrade_request("/down"))).status == 503
     known.asked("down", 503, "proxy connect no_upstream", pool="down", kind="websocket")
@@ -370,6 +379,7 @@ async def tunnels(proxy, known):
         await end.send(CLOSE, b"")
         assert await end.http.at_end()
     known.tunnel("ws", "upstream tunnel closed", "upstream", "none")
+    known.failed("tunnel")
     known.frames("to_upstream", [(TEXT, b"go", True), (CLOSE, b"", True)])
 
     async with websocket(proxy.address, "/ws") as end:  # the client resets
