@@ -103,6 +103,14 @@ PANELS = (
         Query(rate(m.UPSTREAM_EJECTIONS, by="pool, upstream, reason") + " > 0", "{{pool}} {{upstream}} {{reason}}"),
     ),
     graph(
+        "Queue",
+        "Requests and upgrades that wait for a lease, by pool: every upstream that is up has as many as its "
+        "max_connections allows.",
+        "short",
+        Query(total(m.QUEUE_LENGTH, by="pool"), "{{pool}}"),
+        stacked=True,
+    ),
+    graph(
         "Bytes by upstream",
         "In tunnels, both ways together.",
         "Bps",

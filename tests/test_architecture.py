@@ -32,8 +32,13 @@ RANKS = (
     }  # parts of config_file
     | {"waits", "accepting"}  # with nothing but Trio below it
     | {"rights"}  # what handover and control_channel have in common
-    | {"rewriting", "counts", "ejection"},  # pure, too: a request's fields on their way; what a tunnel has counted
-    {"record", "transport", "systemd", "upstreams", "metrics", "logs"}
+    | {
+        "rewriting",
+        "counts",
+        "ejection",
+        "line",
+    },  # pure, too: a request's fields on their way; what a tunnel has counted
+    {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
     | {"nginx_import"},  # above config_file, which it asks what it takes
@@ -74,6 +79,7 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "changes",
     "config_reload",
     "ejection",
+    "line",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

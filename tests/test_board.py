@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trioproxy.board import CACHE_LINE_CELLS, CELL_BYTES, OVERFLOW_CELLS, Board, Layout, Memory, Tally, stride
+from trioproxy.board import CACHE_LINE_CELLS, CELL_BYTES, OVERFLOW_CELLS, Board, Layout, Marks, Memory, Tally, stride
 
 
 def test_a_series_keeps_its_column():
@@ -181,3 +181,21 @@ def test_several_layouts_share_one_memory():
         for row in board.rows:
             row.cells[column] = 1
     assert board.find("requests", ()) == 1 + 2, "of the first layout one row counts alone"
+
+
+def test_a_mark_is_each_processs_own_and_seen_by_the_others():
+    board = Board(Layout(), rows=3)
+    column = board.layout.intern("mark", ())
+    first, second, third = (Marks.of(board, row, column) for row in range(3))
+    first.set(7)
+    second.set(9)
+    assert (first.others(), second.others(), third.others()) == ([9], [7], [7, 9])
+    first.set(0)
+    assert third.others() == [9]
+    assert first.shared
+
+
+def test_a_mark_nobody_else_sees():
+    alone = Marks.alone()
+    alone.set(5)
+    assert alone.others() == [] and not alone.shared

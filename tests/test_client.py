@@ -148,3 +148,17 @@ def test_204_has_no_body_and_announces_none():
 def test_a_status_comes_with_what_it_must_say_rfc_9110_15(status, name, value):
     head, _ = head_and_body(own_answer(status, head_only=False, close=True))
     assert head.get(name) == value
+
+
+async def test_that_a_client_has_left_is_known_without_reading():
+    ours, theirs = socket_pair()
+    async with ours, theirs:
+        client = client_on(ours)
+        assert not client.has_left()
+        await theirs.send_eof()
+        assert client.has_left() and not client.ended
+    client, peer = client_and_peer()
+    await peer.send_eof()
+    assert not client.has_left()
+    assert not await client.receive(Phase.HEAD)
+    assert client.has_left()

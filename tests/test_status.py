@@ -117,7 +117,7 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
                 "listeners": [{"name": "l0", "address": address, "active": 2}],
             }
             (upstream,) = pool.pop("upstreams")
-            assert pool == {"name": POOL, "balance": "round-robin"}
+            assert pool == {"name": POOL, "balance": "round-robin", "queued": 0}
             probe = upstream.pop("last_probe")
             assert probe["result"] == "ok" and probe["when"] > 0 and probe["detail"] == ""
             assert upstream == {

@@ -17,6 +17,7 @@ from trioproxy.streaming import (
     broken,
     close_at_once,
     close_gently,
+    has_hung_up,
     is_quiet,
     receive,
     receive_at_once,
@@ -227,3 +228,17 @@ async def test_quiet_can_be_told_without_a_descriptor_to_spare():
     async with near, far:
         with no_descriptors_left():
             assert is_quiet(near)
+
+
+async def test_that_a_peer_has_hung_up_shows_behind_what_it_has_sent():
+    near, far = await stream_pair()
+    async with near, far:
+        assert not has_hung_up(near)
+        await far.send_all(b"unread")
+        assert not has_hung_up(near)
+        await far.send_eof()
+        assert has_hung_up(near)
+        assert await near.receive_some() == b"unread"
+        near.close()
+        assert not has_hung_up(near)  # there is nothing to ask any more
+    assert not has_hung_up(memory_stream_pair()[0])

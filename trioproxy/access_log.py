@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WHO: Final = (
     "id", "request_id", "client", "listener", "route", "pool", "upstream",
     "method", "path", "host", "user_agent", "origin",
-    "status", "subprotocol", "attempts", "head_s", "connect_s", "handshake_s",
+    "status", "subprotocol", "attempts", "head_s", "queue_s", "connect_s", "handshake_s",
 )  # fmt: skip
 _MAX_CHARACTERS: Final = 1024  # of one field: a head may be 32 KiB, and a line for each is the client's to choose
 

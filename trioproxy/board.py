@@ -259,3 +259,37 @@ class Tally:
     def release(self) -> None:
         """Count one less."""
         self._own[self._column] -= 1
+
+
+@attrs.frozen(eq=False)
+class Marks:
+    """A number of each process's own that the others see; 0 until it is set, and once that process is no more."""
+
+    _column: int
+    _own: memoryview
+    _others: tuple[memoryview, ...] = ()
+
+    @classmethod
+    def of(cls, board: Board, row: int, column: int) -> Marks:
+        """The column of `board`, whose row number `row` is this process's."""
+        others = (other.cells for index, other in enumerate(board.rows) if index != row)
+        return cls(column, board.rows[row].cells, tuple(others))
+
+    @classmethod
+    def alone(cls) -> Marks:
+        """Where nobody else is."""
+        return cls(0, memoryview(bytearray(CELL_BYTES)).cast("q"))
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are others."""
+        return bool(self._others)
+
+    def set(self, value: int) -> None:
+        """Change this process's own."""
+        self._own[self._column] = value
+
+    def others(self) -> list[int]:
+        """All that others have set."""
+        column = self._column
+        return [mark for cells in self._others if (mark := cells[column])]

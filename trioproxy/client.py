@@ -13,7 +13,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.rewriting import REQUEST_ID
-from trioproxy.streaming import BROKEN, broken, post, receive, receive_at_once, send
+from trioproxy.streaming import BROKEN, broken, has_hung_up, post, receive, receive_at_once, send
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
@@ -66,6 +66,10 @@ class Client:
         """Nothing more can be told to this client, or read from it."""
         self.reusable = False
         self.cut = True
+
+    def has_left(self) -> bool:
+        """Whether it has ended its side, or reset the connection; without reading."""
+        return self.ended or has_hung_up(self.stream)
 
     def look(self) -> None:
         """Feed the parser with what has come already, if anything has. What is wrong, `receive` will find again."""

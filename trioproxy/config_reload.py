@@ -76,7 +76,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     PassiveConfig: {Reload.AT_ONCE: "max_failures window eject"},
     PoolConfig: {
         Reload.WAY: "name",
-        Reload.REQUESTS: "balance attempts retry_on queue_timeout",
+        Reload.REQUESTS: "balance attempts retry_on queue queue_timeout",
         Reload.AT_ONCE: "keep_alive keep_alive_connections",
     },
 }

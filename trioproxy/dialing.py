@@ -136,20 +136,28 @@ def retry_reason(failure: ProxyError) -> str:
     return "5xx" if failure.reason is Reason.REFUSED else "closed"
 
 
+def _never() -> bool:
+    return False
+
+
 @attrs.define(eq=False)
 class Attempts:
-    """The upstreams one request may still try: each at most once, `attempts` of the pool in all."""
+    """The upstreams one request may still try: each at most once, `attempts` of the pool in all.
+
+    `has_left` says whether its client has, so that nothing is to be waited for any more.
+    """
 
     context: Context
     pool: Pool
     record: Record
     connect_timeout: float
+    has_left: Callable[[], bool] = _never
     _tried: list[Upstream] = attrs.field(factory=list, init=False)
 
     async def connect(self) -> UpstreamConnection:
         """A fresh connection to the next upstream, moving on where one cannot be reached and `retry_on` allows it.
 
-        Raises ProxyError: the last upstream's failure, or NO_UPSTREAM or FULL where none is eligible.
+        Raises ProxyError: the last upstream's failure, or what `Pool.lease` or `Queue.wait_for_lease` raises.
         """
         return await self._open(idle=None, repeatable=False)
 
@@ -179,7 +187,7 @@ class Attempts:
 
     async def _open(self, *, idle: IdleConnections | None, repeatable: bool) -> UpstreamConnection:
         while True:
-            lease = self.pool.lease(self._tried)
+            lease = await self._queue() if self.pool.config.queue else self.pool.lease(self._tried)
             upstream = lease.upstream
             self._tried.append(upstream)
             self.record.attempts = len(self._tried)
@@ -195,6 +203,18 @@ class Attempts:
             except BaseException:
                 lease.release()
                 raise
+
+    async def _queue(self) -> Lease:
+        queue = self.pool.queue
+        if queue is None:
+            return self.pool.lease(self._tried)
+        if (lease := queue.lease_at_once(self._tried)) is not None:
+            return lease
+        started = trio.current_time()
+        try:
+            return await queue.wait_for_lease(self._tried, self.has_left)
+        finally:
+            self.record.queue_s += trio.current_time() - started
 
     async def _dial(self, upstream: Upstream) -> Socket:
         started = self.context.now()

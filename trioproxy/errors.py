@@ -44,7 +44,7 @@ class Reason(StrEnum):
     DONE = "done"  # ended as it should: closing handshake over, answer sent
     CLOSED = "closed"  # the peer sent FIN where more was due
     RESET = "reset"  # the peer sent RST
-    TIMEOUT = "timeout"  # a wait of `timeouts.*` or `websocket.ping_timeout` ran out
+    TIMEOUT = "timeout"  # a wait of `timeouts.*`, `queue_timeout` or `websocket.ping_timeout` ran out
     IDLE = "idle"  # no bytes for `timeouts.tunnel_idle` or `timeouts.keep_alive`
     STALLED = "stalled"  # a write made no progress
     INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade

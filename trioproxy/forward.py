@@ -39,7 +39,9 @@ async def forward_request(exchange: Exchange) -> None:
     idempotent = bodiless and head.method in IDEMPOTENT
     repeatable = bodiless and head.method in REPEATABLE
     context = exchange.context
-    attempts = Attempts(context, exchange.pool, exchange.record, exchange.route.timeouts.connect)
+    attempts = Attempts(
+        context, exchange.pool, exchange.record, exchange.route.timeouts.connect, exchange.client.has_left
+    )
     idle = context.idle[exchange.pool.name]
     if head.version == b"1.1":
         connection = await attempts.connect_or_reuse(idle, repeatable=idempotent)

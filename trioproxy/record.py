@@ -38,6 +38,7 @@ class Record:
     subprotocol: str = ""
     attempts: int = 0  # upstreams tried
     head_s: float = 0.0  # first read of the head to the last; 0 where one was enough
+    queue_s: float = 0.0  # waiting for a lease
     connect_s: float = 0.0  # the attempt that succeeded
     handshake_s: float = 0.0  # upgrade sent to the upstream until its answer's head was read
     duration_s: float = 0.0  # the whole request or tunnel

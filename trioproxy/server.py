@@ -34,6 +34,7 @@ from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
 from trioproxy.passive import Judge
+from trioproxy.queueing import QUEUE_HEADS, Queue
 from trioproxy.relay import open_relay
 from trioproxy.resolver import run_resolver
 from trioproxy.routing import Router
@@ -366,12 +367,15 @@ def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = N
 
 
 def make_pool(config: PoolConfig, metrics: Metrics, worker: int) -> Pool:
-    """A new pool of worker number `worker`, whose leases are counted on the board."""
+    """A new pool of worker number `worker`, whose leases, and those who wait for one, are counted on the board."""
 
     def leases(upstream: str) -> Tally:
         return metrics.tally(m.UPSTREAM_ACTIVE, (config.name, upstream))
 
-    return Pool(config, leases, offset=worker)
+    pool = Pool(config, leases, offset=worker)
+    length = metrics.tally(m.QUEUE_LENGTH, (config.name,))
+    pool.queue = Queue(pool, length, metrics.marks(QUEUE_HEADS, (config.name,)))
+    return pool
 
 
 def report_bug(log: Log, error: Exception) -> None:

@@ -135,6 +135,7 @@ def _pool(pool: Pool, sums: Sums) -> dict[str, Any]:
     return {
         "name": pool.name,
         "balance": pool.config.balance,
+        "queued": pool.queue.length.total if pool.queue is not None else 0,
         "upstreams": [_upstream(upstream, sums) for upstream in pool.upstreams],
     }
 

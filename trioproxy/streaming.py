@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # to arrive before a reset can overtake it, short enough to be no way to hold a connection (RFC 9112 §9.6).
 DISCARD_BYTES: Final = 64 * 1024
 DISCARD_SECONDS: Final = 2
+_HANG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux's; without it only a connection that is wholly over shows
 BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)  # what reading and writing raise
 
 
@@ -128,6 +129,15 @@ def is_quiet(stream: Socket) -> bool:
     look = select.poll()
     look.register(descriptor, select.POLLIN)
     return not look.poll(0)
+
+
+def has_hung_up(stream: trio.abc.Stream) -> bool:
+    """Whether the peer has sent FIN or a reset, even behind unread bytes; streams that are no sockets never."""
+    if not isinstance(stream, Socket) or stream.fileno() < 0:
+        return False
+    look = select.poll()
+    look.register(stream.fileno(), _HANG_UP)
+    return bool(look.poll(0))
 
 
 async def close_gently(stream: trio.abc.HalfCloseableStream) -> None:

@@ -68,7 +68,9 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
     exchange.client.reusable = False
     check_request(exchange.head)
     _check_origin(exchange)
-    attempts = Attempts(exchange.context, exchange.pool, exchange.record, exchange.route.timeouts.connect)
+    attempts = Attempts(
+        exchange.context, exchange.pool, exchange.record, exchange.route.timeouts.connect, exchange.client.has_left
+    )
     while True:
         connection = await _connect(exchange, attempts)
         try:
@@ -113,8 +115,9 @@ def _check_origin(exchange: Exchange) -> None:
 async def _connect(exchange: Exchange, attempts: Attempts) -> UpstreamConnection:
     try:
         return await attempts.connect()
-    except ProxyError:
-        _count(exchange, HandshakeResult.UNREACHABLE)
+    except ProxyError as failure:
+        if failure.source is not Source.CLIENT:  # who left while it waited for a lease
+            _count(exchange, HandshakeResult.UNREACHABLE)
         raise
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trioproxy.balancing import Balancer
     from trioproxy.config import PoolConfig, UpstreamConfig
     from trioproxy.dialing import UpstreamConnection
+    from trioproxy.queueing import Queue
     from trioproxy.waits import Wait
 
 
@@ -48,7 +49,8 @@ class Upstream:
 
     `leases` and `held` belong to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining`
     and `cut_at` to `drains`, `ejected` and `returns_at` to `passive`, `connections` (leased, no tunnels) to `dialing`,
-    `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `config` and `gone` to a reload.
+    `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `on_room` to `queueing`, `config` and `gone`
+    to a reload.
     """
 
     pool: str
@@ -66,6 +68,7 @@ class Upstream:
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
     on_change: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of what workers have to know
+    on_room: Callable[[], object] | None = attrs.field(default=None, init=False)  # while somebody waits for a lease
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     host: str = attrs.field(default="", init=False)
     port: int = attrs.field(default=0, init=False)
@@ -195,11 +198,13 @@ class Upstream:
             await self._released.park()
 
     def lease_ended(self) -> None:
-        """Count a lease off, and wake who waits for the last one."""
+        """Count a lease off, and tell who waits for the last one, or for this one."""
         self.leases.release()
         self.held -= 1
         if self.draining and not self.held:
             self._released.unpark_all()
+        if self.on_room is not None:
+            self.on_room()
 
     def want_resolve(self) -> None:
         """Ask for its name to be resolved soon, because a connect failed. Does nothing where the host is no name."""
@@ -258,6 +263,7 @@ class Pool:
     leases: Callable[[str], Tally] = lambda _address: Tally.alone()  # of each upstream, by its address
     offset: int = 0  # differs from worker to worker, so that equal upstreams are not all begun with at the same one
     upstreams: list[Upstream] = attrs.field(init=False)
+    queue: Queue | None = attrs.field(default=None, init=False)  # those who wait for a lease, if they may
     _balancer: Balancer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -301,6 +307,10 @@ class Pool:
             return True
         return bool(self._last_resort(exclude))
 
+    def has_service(self, exclude: Collection[Upstream] = ()) -> bool:
+        """Whether there is one that could have a lease, were it not full."""
+        return any(upstream.in_service and upstream not in exclude for upstream in self.upstreams)
+
     def lease(self, exclude: Collection[Upstream] = ()) -> Lease:
         """Pick an eligible upstream outside `exclude` and count the lease at once, before anybody connects.
 
@@ -319,8 +329,7 @@ class Pool:
             if lease is not None:
                 return lease
             eligible.remove(picked)  # another process took its last place meanwhile
-        full = any(upstream.in_service for upstream in self.upstreams if upstream not in exclude)
-        reason = Reason.FULL if full else Reason.NO_UPSTREAM
+        reason = Reason.FULL if self.has_service(exclude) else Reason.NO_UPSTREAM
         raise ProxyError(Source.PROXY, Phase.CONNECT, reason, 503, f"no upstream of pool {self.name} is eligible")
 
     def _last_resort(self, exclude: Collection[Upstream]) -> list[Upstream]:

@@ -281,6 +281,7 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
         ],
         "Failures in the traffic": [per_second("upstream_failures_total", "pool, upstream, reason")],
         "Ejections": [per_second("upstream_ejections_total", "pool, upstream, reason")],
+        "Queue": [gauge("pool", lambda _: {})],  # nobody may wait
         "Bytes by upstream": [per_second("bytes_total", "pool, upstream")],
     },
     "Endings and closes": {

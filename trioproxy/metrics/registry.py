@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from trioproxy.board import Board, Layout, Tally
+from trioproxy.board import Board, Layout, Marks, Tally
 from trioproxy.metrics.exposition import Exposition
 from trioproxy.metrics.process import Process
 from trioproxy.metrics.reading import Catalogue, Labels, Reading, Sample
@@ -87,6 +87,11 @@ class Metrics:
         """A number of the program's own, no metric, over all processes."""
         column = self.board.layout.intern(name, ())
         return Tally.of(self.board, self._row, column) if column else Tally.alone()
+
+    def marks(self, name: str, labels: Labels) -> Marks:
+        """A number of the program's own that each process has one of."""
+        column = self.board.layout.intern(name, labels)
+        return Marks.of(self.board, self._row, column) if column else Marks.alone()
 
     def value(self, metric: Metric, labels: Labels = ()) -> float:
         """What a series stands at over all rows, in its unit; a histogram: how many values it saw. 0 where unknown."""

@@ -278,6 +278,11 @@ RETRIES: Final = Metric.counter(
     "but an upstream is failing: trioproxy_connect_failures_total and trioproxy_handshakes_total say which.",
     ("pool", "reason"),
 )
+QUEUE_LENGTH: Final = Metric.gauge(
+    "trioproxy_queue_length",
+    "Requests and upgrades that wait for a lease because every upstream of the pool that is up is full (queue).",
+    ("pool",),
+)
 CONFIG_RELOADS: Final = Metric.counter(
     "trioproxy_config_reloads_total",
     "Reloads asked for: `applied`; `invalid`, the file has mistakes; `refused`, it asks for what takes a restart or "
@@ -365,6 +370,7 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     CONNECT_FAILURES,
     CONNECT_DURATION,
     RETRIES,
+    QUEUE_LENGTH,
     CONFIG_RELOADS,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     CONFIG_LAST_RELOAD_SUCCESS,

@@ -22,7 +22,7 @@ PROBED = HealthConfig(probe="tcp", interval=0.2, timeout=0.2, rise=1, fall=1)
 
 def figure(shown, name):
     """What stands behind its name, 0 where it does not stand there."""
-    return float((shown.line(name).split() or [0, 0])[1])
+    return float((shown.line(name).replace(",", "").split() or [0, 0])[1])
 
 
 async def test_what_passes_shows_and_an_upstream_is_drained_and_taken_back(tmp_path):
