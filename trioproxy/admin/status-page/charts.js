@@ -41,7 +41,9 @@ function canvas(height, ...inside) {
   return drawn("svg", box, ...inside);
 }
 
-/** One tile. `series` are {name, read(sample), mark}: `read` gives a number, or null for none. The first is filled. */
+/**
+ * One tile. `series` are {name, read(sample), mark}: `read` gives a number, or null for none. The first is filled. A
+ * series may have `more(sample)`: words behind its number. */
 export class Tile {
   constructor({ title, series, write, total }) {
     Object.assign(this, { series, write, total });
@@ -65,7 +67,8 @@ export class Tile {
     this.parts.forEach((part, index) => {
       mark(part.path, "d", line(all[index], start, top, HEIGHT));
       const value = part.read(shown);
-      say(part.text, value === null ? "–" : this.write(value));
+      const more = part.more?.(shown);
+      say(part.text, (value === null ? "–" : this.write(value)) + (more ? ` ${more}` : ""));
     });
     mark(this.area, "d", area(this.parts[0].path.getAttribute("d"), HEIGHT));
     const sum = this.total(shown);

@@ -1,6 +1,6 @@
 // Which tiles there are, and how each reads its numbers out of a sample.
 
-import { count, latency, octets } from "./format.js";
+import { count, latency, octets, words } from "./format.js";
 
 const ORDINARY = ["done", "idle", "aged", "draining", "operator", "removed"]; // as somebody wanted it
 
@@ -21,6 +21,12 @@ function ways(title, field, write) {
 
 function ordinary(sample) {
   return ORDINARY.reduce((all, reason) => all + (sample.endings_per_second[reason] || 0), 0);
+}
+
+/** The reasons of the other endings, the most frequent first. */
+function others(sample) {
+  const reasons = Object.entries(sample.endings_per_second).filter(([reason, rate]) => rate && !ORDINARY.includes(reason));
+  return reasons.sort(([, a], [, b]) => b - a).map(([reason]) => words(reason)).join(", ");
 }
 
 export const TILES = [
@@ -47,7 +53,7 @@ export const TILES = [
     title: "Endings/s", write: count, total: (sample) => sum(sample.endings_per_second),
     series: [
       { name: "as wanted", mark: "to-client", read: ordinary },
-      { name: "other", mark: "wrong", read: (sample) => sum(sample.endings_per_second) - ordinary(sample) },
+      { name: "other", mark: "wrong", read: (sample) => sum(sample.endings_per_second) - ordinary(sample), more: others },
     ],
   },
 ];

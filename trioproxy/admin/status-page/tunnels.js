@@ -85,7 +85,9 @@ export class Tunnels {
 
   /** How many there are by the newest sample: a list that is short, and out of date, is looked up anew. */
   counted(number) {
-    if (number !== this.total && number <= FEW && this.seen && !document.hidden && performance.now() - this.asked > SOON) this.refresh();
+    if (number === this.known || number > FEW || !this.seen || document.hidden || performance.now() - this.asked < SOON) return;
+    this.known = number;
+    this.refresh();
   }
 
   upstreams() {
@@ -122,7 +124,6 @@ export class Tunnels {
   }
 
   fill(list, total) {
-    if (!this.pool.value && !this.upstream.value) this.total = total;
     if (!list.length && this.after) return void this.from(""); // the page has gone with its tunnels
     keyed(this.body, this.rows, list, (tunnel) => tunnel.id, (tunnel) => new Row(tunnel, this.close), (row, tunnel) => row.update(tunnel));
     this.next = list.length === PER_PAGE ? list.at(-1).id : "";
