@@ -7,7 +7,7 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support.dashboards import annotation_queries, dashboard, panel_queries
+from support.dashboards import annotation_queries, chosen, dashboard, panel_queries
 from support.ledger import Ledger
 from support.live_run import FIRING, live_run
 from support.panel_values import EXPECTED, upstreams_of
@@ -67,8 +67,8 @@ def run(tmp_path_factory):
 
 def variables(measured):
     window = f"{round(measured.seconds * 1000)}ms"
-    chosen = {"instance": measured.instance, "pool": ".*", "upstream": ".*"}
-    return {**chosen, "interval": window, "__rate_interval": window, "__range": window}
+    some = {"instance": chosen(measured.instance), "pool": ".*", "upstream": ".*"}
+    return {**some, "interval": window, "__rate_interval": window, "__range": window}
 
 
 def whole(run):
@@ -96,9 +96,23 @@ def test_a_panel_shows_what_the_clients_counted(run, asked, name):
 
 @each_query
 def test_a_panel_of_all_proxies_has_data(run, asked):
-    """As it opens: every variable at All."""
-    filled = asked.filled({**variables(run.two), "instance": ".*"})
-    assert run.prometheus.query(filled, run.two.end)
+    """As it opens, every variable at All; with all of them chosen one by one it is the same."""
+
+    def shown(instance):
+        found = run.prometheus.query(asked.filled({**variables(run.two), "instance": instance}), run.two.end)
+        return {frozenset(series.labels.items()): series.value for series in found}
+
+    everything = shown(".*")
+    assert everything
+    assert shown(chosen(run.one.instance, run.two.instance)) == pytest.approx(everything)
+
+
+@each_query
+def test_a_panel_is_empty_where_nothing_is_chosen(run, asked):
+    """Each of its selectors obeys the variables: what is left out is not counted."""
+    for name in {"instance", "pool", "upstream"} & set(re.findall(r"\$(\w+)", asked.expr)):
+        found = run.prometheus.query(asked.filled({**variables(run.one), name: "nobody"}), run.one.end)
+        assert not any(series.value for series in found), name
 
 
 @each_annotation

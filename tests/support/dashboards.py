@@ -39,6 +39,12 @@ class Asked:
         return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda name: variables[name[1] or name[2]], self.expr)
 
 
+def chosen(*values: str) -> str:
+    """What Grafana puts in for the values chosen of a variable that may have several: a regular expression, in a string."""
+    escaped = [re.sub(r"[$^*{}\[\]'+?.()|]", r"\\\\\g<0>", value) for value in values]
+    return f"({'|'.join(escaped)})" if len(escaped) > 1 else escaped[0]
+
+
 def dashboard() -> dict[str, Any]:
     """The JSON of the file."""
     found: dict[str, Any] = json.loads(PATH.read_text())
