@@ -137,7 +137,8 @@ class Trioproxy:
         self._config.write_text(as_toml(self._in_force), "utf-8")
         await self._spawn()
 
-    async def _spawn(self) -> None:
+    async def _spawn(self, taken_over: int = 0) -> None:
+        """Returns when the process serves and the log tells of so many handovers: before, an old one may answer."""
         with self._log.open("ab") as log:
             self._processes.append(
                 subprocess.Popen(  # noqa: S603, ASYNC220 - our own program
@@ -145,7 +146,7 @@ class Trioproxy:
                 )
             )
         with trio.move_on_after(START_SECONDS):
-            while not await self._serves():
+            while len(self._told("took_over")) < taken_over or not await self._serves():
                 if self._processes[-1].poll() is not None:
                     raise ProxyError(f"trioproxy ended at once: {self._log.read_text('utf-8').strip()}")
                 await trio.sleep(_LOOK_AGAIN)
@@ -177,16 +178,16 @@ class Trioproxy:
         new = self._config.with_suffix(".new")
         new.write_text(as_toml(wanted), "utf-8")
         new.replace(self._config)
-        before = len(self._reloads())
+        before = len(self._told("reload"))
         os.kill(self.pid, signal.SIGHUP)
-        while len(self._reloads()) == before:
+        while len(self._told("reload")) == before:
             await trio.sleep(_LOOK_AGAIN)
-        if "result=applied" not in self._reloads()[-1]:
-            raise ProxyError(f"the reload was refused: {self._reloads()[-1]}")
+        if "result=applied" not in self._told("reload")[-1]:
+            raise ProxyError(f"the reload was refused: {self._told('reload')[-1]}")
         self._in_force = wanted
 
-    def _reloads(self) -> list[str]:
-        return [line for line in self._log.read_text("utf-8").splitlines() if " reload " in line]
+    def _told(self, event: str) -> list[str]:
+        return [line for line in self._log.read_text("utf-8").splitlines() if f" {event} " in line]
 
     async def drain_upstream(self, number: int) -> None:
         """See `faults.base.Proxy`."""
@@ -210,7 +211,7 @@ class Trioproxy:
     async def replace(self) -> None:
         """See `faults.base.Proxy`."""
         self._replaced = True
-        await self._spawn()
+        await self._spawn(len(self._told("took_over")) + 1)
 
     def limit_descriptors(self, spare: int | None) -> None:
         """See `faults.base.Proxy`."""
