@@ -20,6 +20,7 @@ hypothesis.settings.load_profile("patient")
 # Packages are built and installed from the index there, too.
 MAY_BE_SKIPPED = (
     "tests/autobahn/test_autobahn.py::",
+    "tests/chaos/test_library.py::",
     "tests/deploy/test_packages.py::",
     "tests/nspawn/test_nspawn.py::",
     "tests/soak/test_soak.py::",

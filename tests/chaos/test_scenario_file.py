@@ -81,8 +81,6 @@ def test_every_fault_can_be_written_with_its_defaults(name):
         ("[expect]\nmax_lost = 3\n", "s.toml:2: expect.max_lost", 'did you mean "max_lost_messages"?'),
         ('[expect]\nlost_messages = "0"\n', "s.toml:2: expect.lost_messages", 'got "0"'),
         ("[load]\nramp = 30\n", "s.toml:2: load.ramp", "expected at most duration (20), got 30"),
-        ('[upstreams]\nhops = ["a:1"]\n', "s.toml:2: upstreams.hops", "expected one for each of 2 upstreams, got 1"),
-        ('[proxy]\naddress = "a:1"\n', "s.toml:2: proxy.address", "needs upstreams.hops"),
         ('[[faults]]\nfault = "kill"\nupstreams = [2]\n', "s.toml:3: faults[0].upstreams", "from 0 to 1, got 2"),
         ('[[faults]]\nfault = "kill"\npick = 3\n', "s.toml:3: faults[0].pick", "expected at most 2, got 3"),
         ('[[faults]]\nfault = "kill"\nat = 20\n', "s.toml:3: faults[0].at", "expected less than duration (20), got 20"),

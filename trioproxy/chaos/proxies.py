@@ -67,7 +67,7 @@ class UnderTest(Proxy, Protocol):
 
 
 def base_settings(listener: str, admin: str, upstreams: Sequence[str]) -> dict[str, Any]:
-    """What a run begins with: one listener, one route, one pool, and probes quick enough for a test of seconds."""
+    """What a run begins with: one listener, one route, one pool, and probes that find out within seconds."""
     return {
         "server": {"drain": {"spread": 1, "timeout": 10}},
         "admin": {"address": admin},
@@ -76,7 +76,7 @@ def base_settings(listener: str, admin: str, upstreams: Sequence[str]) -> dict[s
         "pools": {
             POOL: {
                 "upstreams": list(upstreams),
-                "health": {"probe": "websocket", "interval": 1, "timeout": 1, "rise": 1, "fall": 2},
+                "health": {"probe": "websocket", "interval": 2, "timeout": 2, "rise": 1, "fall": 2},
             }
         },
     }
@@ -137,8 +137,8 @@ class Trioproxy:
         self._config.write_text(as_toml(self._in_force), "utf-8")
         await self._spawn()
 
-    async def _spawn(self, taken_over: int = 0) -> None:
-        """Returns when the process serves and the log tells of so many handovers: before, an old one may answer."""
+    async def _spawn(self) -> None:
+        before = self._logged(" listening listener=public ")
         with self._log.open("ab") as log:
             self._processes.append(
                 subprocess.Popen(  # noqa: S603, ASYNC220 - our own program
@@ -146,7 +146,8 @@ class Trioproxy:
                 )
             )
         with trio.move_on_after(START_SECONDS):
-            while len(self._told("took_over")) < taken_over or not await self._serves():
+            # In a handover the old process serves until the new one does: its log tells which it is.
+            while len(self._logged(" listening listener=public ")) == len(before) or not await self._serves():
                 if self._processes[-1].poll() is not None:
                     raise ProxyError(f"trioproxy ended at once: {self._log.read_text('utf-8').strip()}")
                 await trio.sleep(_LOOK_AGAIN)
@@ -178,16 +179,18 @@ class Trioproxy:
         new = self._config.with_suffix(".new")
         new.write_text(as_toml(wanted), "utf-8")
         new.replace(self._config)
-        before = len(self._told("reload"))
+        before = len(self._logged(" reload "))
         os.kill(self.pid, signal.SIGHUP)
-        while len(self._told("reload")) == before:
+        while len(lines := self._logged(" reload ")) == before:
             await trio.sleep(_LOOK_AGAIN)
-        if "result=applied" not in self._told("reload")[-1]:
-            raise ProxyError(f"the reload was refused: {self._told('reload')[-1]}")
+        if "result=applied" not in lines[-1]:
+            raise ProxyError(f"the reload was refused: {lines[-1]}")
         self._in_force = wanted
 
-    def _told(self, event: str) -> list[str]:
-        return [line for line in self._log.read_text("utf-8").splitlines() if f" {event} " in line]
+    def _logged(self, *words: str) -> list[str]:
+        """The lines of its log so far that have one of these words in them."""
+        lines = self._log.read_text("utf-8").splitlines() if self._log.exists() else []
+        return [line for line in lines if any(word in line for word in words)]
 
     async def drain_upstream(self, number: int) -> None:
         """See `faults.base.Proxy`."""
@@ -211,7 +214,7 @@ class Trioproxy:
     async def replace(self) -> None:
         """See `faults.base.Proxy`."""
         self._replaced = True
-        await self._spawn(len(self._told("took_over")) + 1)
+        await self._spawn()
 
     def limit_descriptors(self, spare: int | None) -> None:
         """See `faults.base.Proxy`."""
@@ -236,8 +239,7 @@ class Trioproxy:
 
     def errors(self) -> Sequence[str]:
         """See `UnderTest`."""
-        lines = self._log.read_text("utf-8").splitlines() if self._log.exists() else []
-        return [line for line in lines if any(word in line for word in _BROKEN)]
+        return self._logged(*_BROKEN)
 
     def close(self) -> None:
         """See `UnderTest`."""

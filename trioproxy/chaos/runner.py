@@ -44,7 +44,6 @@ async def run(
 
     Raises ServerError or ProxyError where something does not start or cannot be commanded as the scenario wants.
     """
-    settings = scenario.upstreams
     with ExitStack() as last:
         servers = _servers(scenario)
         for server in servers:
@@ -55,9 +54,6 @@ async def run(
                 nursery.start_soon(server.start)
         async with trio.open_nursery() as services:
             hops = [Hop(number, server.target, seed) for number, server in enumerate(servers)]
-            for hop, address in zip(hops, settings.hops, strict=False):
-                hop.host, port = address.rsplit(":", 1)
-                hop.port = int(port)
             for hop in hops:
                 await services.start(hop.run)
             await proxy.start([hop.address for hop in hops])

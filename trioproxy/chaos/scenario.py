@@ -9,12 +9,10 @@ from typing import Annotated, Any
 import attrs
 
 from trioproxy import config_rules as rules
-from trioproxy import config_syntax as syntax
 from trioproxy.chaos.expectations import EXPECTATIONS
 from trioproxy.chaos.faults import Fault
 from trioproxy.config import Count, CountOrNone, Flag, Rate, Seconds, SecondsOrNone, UpstreamAddress, setting, table
 
-AddressOrNone = Annotated[str, rules.text('host:port, or ""', syntax.is_bindable, empty=True)]
 Text = Annotated[str, rules.text("a string", lambda _: True, empty=True)]
 Word = Annotated[str, rules.text("a word of a command", bool)]
 Share = Annotated[float, rules.number("a share")]
@@ -31,20 +29,13 @@ class UpstreamsConfig:
         (), "A server instead of the embedded one; {port} and {number} in it are replaced."
     )
     addresses: tuple[UpstreamAddress, ...] = setting((), "Servers that run already and echo; nothing is started then.")
-    hops: tuple[UpstreamAddress, ...] = setting(
-        (), "Where the hops listen, one for each upstream: for a proxy that runs already and has these as upstreams."
-    )
-    version: Text = setting("", "Told to the embedded servers.")
 
 
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
-    """[proxy]: the proxy under test. It is started here unless `address` says where one runs."""
+    """[proxy]: the proxy under test, which is started for the run."""
 
-    address: AddressOrNone = setting("", "A proxy that runs already.")
-    admin: AddressOrNone = setting("", "Its admin address.")
     settings: Mapping[str, Any] = table(dict, "Tables and keys of config.toml, laid over those a run begins with.")
-    no_peers: Text = setting("", "Why other proxies cannot run this scenario; empty: they can.")
 
 
 @attrs.frozen(kw_only=True)
@@ -53,9 +44,13 @@ class LoadConfig:
 
     clients: Count = setting(10, "How many.")
     ramp: SecondsOrNone = setting(0.5, "Seconds over which they come.")
-    arrival: Annotated[str, rules.choice("even", "random", "burst")] = setting("even", "How they come within it.")
+    arrival: Annotated[str, rules.choice("even", "random", "burst")] = setting(
+        "even", 'How they come within it: "even", "random", or in a "burst" at its end.'
+    )
     lifetime: SecondsOrNone = setting(0.0, "Seconds a tunnel is kept before its client opens another; 0: to the end.")
-    lifetimes: Annotated[str, rules.choice("fixed", "exponential")] = setting("fixed", "How it varies around that.")
+    lifetimes: Annotated[str, rules.choice("fixed", "exponential")] = setting(
+        "fixed", 'How it varies around that: "fixed" or "exponential".'
+    )
     rate: Rate = setting(5.0, "Messages a second of each client.")
     size: MessageSize = setting(64, "Bytes of a message.")
     path: Path = setting("/chaos", "What is asked for.")

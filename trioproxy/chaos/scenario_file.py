@@ -92,12 +92,8 @@ def _common_problems(settings: Mapping[str, Any], plain: Any) -> Sequence[Except
 
 
 def _check(scenario: Scenario) -> Iterator[Problem]:
-    upstreams, duration = scenario.upstreams, scenario.duration
-    count = len(upstreams.addresses) or upstreams.count
-    if upstreams.hops and len(upstreams.hops) != count:
-        yield Problem.mismatch(("upstreams", "hops"), f"one for each of {count} upstreams", str(len(upstreams.hops)))
-    if scenario.proxy.address and not upstreams.hops:
-        yield Problem(("proxy", "address"), "needs upstreams.hops: where this proxy finds its upstreams")
+    duration = scenario.duration
+    count = len(scenario.upstreams.addresses) or scenario.upstreams.count
     if scenario.load.ramp > duration:
         yield Problem.mismatch(("load", "ramp"), f"at most duration ({duration:g})", f"{scenario.load.ramp:g}")
     for number, fault in enumerate(scenario.faults):

@@ -141,7 +141,7 @@ class Malformed(_PutIn):
 
     name = "malformed"
 
-    kind: Annotated[str, rules.choice(*_MALFORMED)] = setting("reserved-bit", "Which rule.")
+    kind: Annotated[str, rules.choice(*_MALFORMED)] = setting("reserved-bit", f"Which: {', '.join(_MALFORMED)}.")
 
     def parts(self) -> Iterable[Part]:
         yield _frame(_MALFORMED[self.kind])

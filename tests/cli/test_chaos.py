@@ -1,0 +1,62 @@
+"""The command, as people use it."""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+from trioproxy.chaos.scenario_file import shipped
+
+SHORT = 'title = "Nothing goes wrong"\nduration = 1\n[load]\nclients = 2\n[[faults]]\nfault = "latency"\ndelay = 0.001\n[expect]\n'
+
+
+def chaos(*arguments, folder):
+    return subprocess.run(
+        [sys.executable, "-m", "trioproxy", "chaos", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_what_holds_is_status_0_and_what_does_not_is_named_with_status_1(tmp_path):
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(SHORT + "lost_messages = 0\nmin_tunnels = 9\n")
+    done = chaos(scenario, "--seed", 7, "--json", "out.json", "--junit", "out.xml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Nothing goes wrong\n1 s of load, seed 7\n" in done.stdout
+    assert done.stdout.endswith("met: lost_messages = 0, measured 0\nNOT MET: tunnels >= 9, measured 2\n")
+    told = json.loads((tmp_path / "out.json").read_text())
+    assert (told["seed"], told["passed"], len(told["tunnels"])) == (7, False, 2)
+    assert ET.parse(tmp_path / "out.xml").getroot().get("name") == "mine"
+    scenario.write_text(SHORT + "lost_messages = 0\n")
+    assert chaos(scenario, "--length", 0.5, folder=tmp_path).returncode == 0
+
+
+def test_the_scenarios_that_ship_are_listed(tmp_path):
+    done = chaos("--list", folder=tmp_path)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(shipped())
+
+
+def test_a_wrong_file_or_none_is_status_2(tmp_path):
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("duration = 0\n[[faults]]\nfault = 'nothing'\n")
+    done = chaos(wrong, folder=tmp_path)
+    assert done.returncode == 2
+    assert [line.rpartition("wrong.toml:")[2][:2] for line in done.stderr.splitlines()] == ["1:", "3:"]
+    assert (
+        chaos("no-such-scenario", folder=tmp_path).stderr
+        == "no-such-scenario: cannot be read: No such file or directory\n"
+    )
+    assert (none := chaos(folder=tmp_path)).returncode == 2
+    assert "which scenario?" in none.stderr
+
+
+def test_what_does_not_start_is_one_line_and_status_1(tmp_path):
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text('[upstreams]\naddresses = ["127.0.0.1:1"]\n')
+    done = chaos(scenario, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "trioproxy: upstream 127.0.0.1:1: nothing listens there\n")

@@ -1,0 +1,95 @@
+"""A scenario from its name to its verdicts: what `trioproxy chaos` does.
+
+What is shown of it is `report`'s; the command itself is `cli`'s.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trioproxy.chaos.expectations import judge
+from trioproxy.chaos.proxies import COMMAND, ProxyError, Trioproxy
+from trioproxy.chaos.runner import run
+from trioproxy.chaos.servers import ServerError
+from trioproxy.remote import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from trioproxy.chaos.expectations import Verdict
+    from trioproxy.chaos.load import Load
+    from trioproxy.chaos.records import Outcome
+    from trioproxy.chaos.scenario import Scenario
+
+
+class ChaosError(Exception):
+    """A run that could not be made: something did not start, or could not be told what the scenario says."""
+
+
+@attrs.frozen
+class Result:
+    """A run, and what was expected of it."""
+
+    scenario: Scenario
+    seed: int
+    outcome: Outcome
+    verdicts: Sequence[Verdict]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that was expected holds."""
+        return all(verdict.held for verdict in self.verdicts)
+
+
+def carry_out(
+    scenario: Scenario,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+    watch: Callable[[Load], None] = lambda _: None,
+    command: Sequence[str] = COMMAND,
+) -> Result:
+    """Run a scenario against a trioproxy started with `command`; blocks. Raises ChaosError, in one line."""
+    with tempfile.TemporaryDirectory(prefix="trioproxy-chaos-") as folder:
+        proxy = Trioproxy(Path(folder), scenario.proxy.settings, command)
+        try:
+            outcome = trio.run(_until_told, lambda: run(scenario, proxy, seed=seed, say=say, watch=watch))
+        except BaseExceptionGroup as group:
+            failures, others = group.split((ServerError, ProxyError, RemoteError))
+            if failures is None or others is not None:
+                raise
+            raise ChaosError("; ".join(dict.fromkeys(map(str, _leaves(failures))))) from None
+        except (ServerError, ProxyError, RemoteError) as error:
+            raise ChaosError(str(error)) from None
+    if outcome is None:
+        raise ChaosError("interrupted: everything that was started has been ended")
+    return Result(scenario, seed, outcome, judge(scenario.expect, outcome))
+
+
+async def _until_told(make: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+    """The outcome; None where SIGINT or SIGTERM came before, which must not leave processes behind."""
+    outcome = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_by, signals, nursery.cancel_scope)
+            outcome = await make()
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _cancel_by(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,10 @@
+"""What is told of a run when it is over: to people in a terminal (`summary`), to programs (`document`, `junit`).
+
+Pure functions of an `Outcome` and its verdicts; showing and writing what they return is the command's.
+"""
+
+from trioproxy.chaos.report.document import document
+from trioproxy.chaos.report.junit import junit
+from trioproxy.chaos.report.summary import summary
+
+__all__ = ["document", "junit", "summary"]

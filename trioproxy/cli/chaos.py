@@ -1,0 +1,68 @@
+"""`trioproxy chaos`: run a fault scenario and say what was lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from trioproxy.chaos.command import ChaosError, carry_out
+from trioproxy.chaos.report import document, junit, summary
+from trioproxy.chaos.scenario_file import load_scenario, shipped
+from trioproxy.cli import FAILED, ConfigProblems
+from trioproxy.config_file import ConfigError
+
+
+@click.command()
+@click.argument("scenario", required=False)
+@click.option("--list", "wants_list", is_flag=True, help="Name the scenarios that come with trioproxy.")
+@click.option("--seed", type=click.IntRange(0), help="Of everything left to chance.  [default: the scenario's]")
+@click.option(
+    "--length",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    help="Multiply the times of load and faults.",
+    show_default=True,
+)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all that was seen to this file.")
+@click.option("--junit", "junit_path", type=click.Path(dir_okay=False), help="Write the expectations as JUnit XML.")
+def chaos(
+    *,
+    scenario: str | None,
+    wants_list: bool,
+    seed: int | None,
+    length: float,
+    json_path: str | None,
+    junit_path: str | None,
+) -> int:
+    """Run a fault SCENARIO, a file or the name of one that ships: load, faults, and what was lost.
+
+    The exit status is 0 where all that the scenario expects holds, else 1.
+    """
+    if wants_list:
+        for name in shipped():
+            click.echo(f"{name:20} {load_scenario(name).title}")
+        return 0
+    if scenario is None:
+        raise click.UsageError("which scenario? --list names those that come with trioproxy.")
+    try:
+        wanted = load_scenario(scenario).stretched(length)
+    except ConfigError as error:
+        raise ConfigProblems(str(error)) from None
+    seed = wanted.seed if seed is None else seed
+    click.echo(f"{wanted.title}\n{wanted.duration:g} s of load, seed {seed}")
+    begun = time.monotonic()
+    try:
+        result = carry_out(wanted, seed=seed, say=click.echo)
+    except ChaosError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("\n".join(summary(result.outcome, result.verdicts)))
+    if json_path:
+        told = document(wanted.title, seed, result.outcome, result.verdicts)
+        Path(json_path).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    if junit_path:
+        took = time.monotonic() - begun
+        Path(junit_path).write_text(junit(Path(scenario).stem, took, result.verdicts), "utf-8")
+    return 0 if result.passed else FAILED
