@@ -74,7 +74,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
         (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
         (of_pool(balance="hash"), ("pools", "backend", "balance")),
         (of_pool(balance="random-two"), ("pools", "backend", "balance")),
-        (of_pool(slow_start=1.0), ("pools", "backend", "slow_start")),
         (of_pool(health=HealthConfig(on_down="close")), ("pools", "backend", "health", "on_down")),
     ],
 )  # fmt: skip
@@ -85,7 +84,7 @@ def test_what_is_not_built_yet_is_refused(found, path):
 def test_what_is_built_is_not_refused():
     assert of_pool(balance="least-connections", health=HealthConfig(probe="websocket")) == []
     assert of_pool(passive=PassiveConfig(max_failures=1)) == []
-    assert of_pool(queue=1) == []
+    assert of_pool(queue=1, slow_start=1.0) == []
     websocket = WebSocketConfig(
         strict=False, ping_interval=1.0, ping_timeout=3.0, max_message_bytes=1, max_message_rate=1.0, max_age=1.0
     )

@@ -29,7 +29,7 @@ from trioproxy.upstreams import Pool
 
 NEWS = (
     UpstreamNews("p", "localhost:80", "up", addresses=((2, ("127.0.0.1", 80)), (10, ("::1", 80, 0, 0)))),
-    UpstreamNews("p", "unix:/x", "down", draining=True, ejected=True, addresses=((1, "/x"),)),
+    UpstreamNews("p", "unix:/x", "down", draining=True, ejected=True, back_for=1.5, addresses=((1, "/x"),)),
 )
 MESSAGES = [
     Start(1, 2, 'a = "ü\n"', (0, 0, 1), NEWS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trioproxy.health import HealthState, UpstreamState
+from trioproxy.health import HealthState, UpstreamState, slow_start_share
 
 UP, DOWN, UNKNOWN = UpstreamState.UP, UpstreamState.DOWN, UpstreamState.UNKNOWN
 
@@ -47,3 +47,14 @@ def test_a_change_is_told_once():
 
 def test_state_names_are_the_label_values():
     assert sorted(UpstreamState) == ["down", "draining", "ejected", "unknown", "up"]
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "share"), [(0, 0.1), (0.5, 0.1), (1, 0.1), (2.5, 0.25), (9.9, 0.99), (10, 1), (1000, 1)]
+)
+def test_a_slow_start_begins_with_a_tenth_and_goes_on_in_proportion(elapsed, share):
+    assert slow_start_share(elapsed, 10) == pytest.approx(share)
+
+
+def test_without_a_slow_start_all_is_there_at_once():
+    assert slow_start_share(0, 0) == 1

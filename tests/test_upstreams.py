@@ -334,3 +334,80 @@ def test_a_policy_that_stays_goes_on_where_it_was_and_another_begins():
     assert changed(made, attempts=1).lease().upstream is second
     made.lease()
     assert changed(made, balance="least-connections").lease().upstream is second  # it has one lease, the other two
+
+
+# Slow start
+
+
+async def came_up(upstream):
+    upstream.learn(UpstreamState.DOWN)
+    for _ in range(upstream.health.rise):
+        upstream.observe(ok=True)
+
+
+async def returned(upstream):
+    upstream.eject(5)
+    await trio.sleep(5)
+    upstream.readmit()
+
+
+async def taken_back(upstream):
+    upstream.drain(5)
+    upstream.resume()
+
+
+@pytest.mark.parametrize("come_back", [came_up, returned, taken_back])
+async def test_who_comes_back_gets_its_weight_over_time(autojump_clock, come_back):
+    made = pool(UpstreamConfig(address="a:1", weight=4), "b:1", slow_start=20.0)
+    first = made.upstreams[0]
+    assert (first.weight, first.back_for()) == (4, None)
+    await come_back(first)
+    seen = []
+    for _ in range(6):
+        seen.append((round(first.weight, 3), first.back_for()))
+        await trio.sleep(5)
+    assert seen == [(0.4, 0), (1, 5), (2, 10), (3, 15), (4, None), (4, None)]
+
+
+@pytest.mark.parametrize("come_back", [came_up, returned, taken_back])
+async def test_without_a_slow_start_it_has_its_weight_at_once(autojump_clock, come_back):
+    made = pool("a:1")
+    await come_back(made.upstreams[0])
+    assert (made.upstreams[0].weight, made.upstreams[0].back_for()) == (1, None)
+
+
+async def test_at_the_start_there_is_no_slow_start(autojump_clock):
+    made = pool("a:1", slow_start=20.0)
+    assert made.upstreams[0].weight == 1
+
+
+async def test_work_follows_the_weight_that_rises(autojump_clock):
+    for balance in BALANCERS:
+        made = pool("a:1", "b:1", balance=balance, slow_start=10.0)
+        await taken_back(made.upstreams[0])
+        held = [made.lease() for _ in range(22)]
+        assert sum(lease.upstream is made.upstreams[0] for lease in held) == 2, balance
+        await trio.sleep(10)
+        held += [made.lease() for _ in range(22)]
+        assert sum(lease.upstream is made.upstreams[0] for lease in held) == {"least-connections": 22}.get(balance, 13)
+
+
+async def test_other_seconds_count_at_once(autojump_clock):
+    made = pool("a:1", slow_start=100.0)
+    (upstream,) = made.upstreams
+    await taken_back(upstream)
+    await trio.sleep(10)
+    assert upstream.weight == 0.1
+    changed(made, slow_start=20.0)
+    assert upstream.weight == 0.5
+    changed(made, slow_start=0.0)
+    assert (upstream.weight, upstream.back_for()) == (1, None)
+
+
+async def test_another_process_goes_on_where_this_one_is(autojump_clock):
+    made = pool("a:1", slow_start=20.0)
+    (upstream,) = made.upstreams
+    upstream.learn(UpstreamState.UP, 10.0)
+    assert upstream.weight == 0.5
+    upstream.learn(UpstreamState.UP)
+    assert upstream.weight == 1

@@ -328,7 +328,7 @@ class PoolConfig:
     retry_on: tuple[Retry, ...] = setting(("connect", "closed"), "After which failures another is tried.")
     keep_alive: SecondsOrNone = setting(4.0, "Seconds a connection for plain HTTP is kept idle; 0 = not at all.")
     keep_alive_connections: CountOrNone = setting(32, "How many of them.")
-    slow_start: SecondsOrNone = setting(0.0, "Seconds over which a returning upstream ramps up.", later=True)
+    slow_start: SecondsOrNone = setting(0.0, "Seconds over which a returning upstream ramps up.")
     queue: CountOrNone = setting(0, "Requests that may wait for a free lease; then 503.")
     queue_timeout: Seconds = setting(5.0, "Seconds one may wait.")
     upstreams: tuple[UpstreamConfig, ...] = setting((), "Its servers.")

@@ -77,7 +77,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     PoolConfig: {
         Reload.WAY: "name",
         Reload.REQUESTS: "balance attempts retry_on queue queue_timeout",
-        Reload.AT_ONCE: "keep_alive keep_alive_connections",
+        Reload.AT_ONCE: "keep_alive keep_alive_connections slow_start",
     },
 }
 """By the class of `config` that has them. What is not built yet needs none."""

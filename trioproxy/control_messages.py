@@ -38,6 +38,7 @@ class UpstreamNews:
     state: str  # of its health
     draining: bool = False
     ejected: bool = False
+    back_for: float | None = None  # seconds of its slow start
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), converter=_addresses)
 
     @classmethod
@@ -49,6 +50,7 @@ class UpstreamNews:
             upstream.health.state,
             draining=upstream.draining,
             ejected=upstream.ejected,
+            back_for=upstream.back_for(),
             addresses=upstream.addresses,
         )
 

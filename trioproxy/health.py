@@ -6,8 +6,11 @@ Pure: probing is `prober`'s work; whether the state allows a lease is decided in
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import attrs
+
+FIRST_SHARE: Final = 0.1  # of its weight that an upstream begins a slow start with
 
 
 class UpstreamState(StrEnum):
@@ -53,3 +56,11 @@ class HealthState:
                 return self.rise
             case _:
                 return 1
+
+
+def slow_start_share(elapsed: float, seconds: float) -> float:
+    """Which share of its weight an upstream has so many seconds after it came back; `seconds` is `slow_start`.
+
+    In proportion, but a tenth from the first moment on: with less, one that is still broken would hardly show it.
+    """
+    return 1.0 if elapsed >= seconds else max(FIRST_SHARE, elapsed / seconds)

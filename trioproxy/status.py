@@ -162,7 +162,7 @@ def describe_upstream(upstream: Upstream) -> dict[str, Any]:
         "health": upstream.health.state,
         "drain": {"cut_in_seconds": round(upstream.cut_in(), 3)} if upstream.draining else None,
         "ejection": {"returns_in_seconds": round(upstream.returns_in(), 3)} if upstream.ejected else None,
-        "weight": upstream.weight,
+        "weight": round(upstream.weight, 3),
         "backup": upstream.backup,
         "active": upstream.active,
         "last_probe": attrs.asdict(probe) if probe else None,

@@ -16,7 +16,7 @@ import trio
 from trioproxy.balancing import BALANCERS
 from trioproxy.board import Tally
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.health import HealthState, UpstreamState
+from trioproxy.health import HealthState, UpstreamState, slow_start_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -62,6 +62,8 @@ class Upstream:
     cut_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its drain has lasted long enough
     ejected: bool = attrs.field(default=False, init=False)
     returns_at: float = attrs.field(default=math.inf, init=False)  # in Trio's time: when its ejection ends
+    slow_start: float = 0.0  # seconds over which it gets its weight back, of its pool
+    back_since: float | None = attrs.field(default=None, init=False)  # in Trio's time, where that made a slow start
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
     gone: bool = attrs.field(default=False, init=False)  # configured no more; what it has under way goes on
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
@@ -95,8 +97,10 @@ class Upstream:
 
     @property
     def weight(self) -> float:
-        """Its share relative to the others' of its pool."""
-        return self.config.weight
+        """Its share relative to the others' of its pool; for `slow_start` seconds after it came back, less."""
+        if self.back_since is None:
+            return self.config.weight
+        return self.config.weight * slow_start_share(trio.current_time() - self.back_since, self.slow_start)
 
     @property
     def active(self) -> int:
@@ -149,16 +153,20 @@ class Upstream:
 
         Going down cancels the upgrades that wait for its answer: they have time to go to another upstream.
         """
+        before = self.health.state
         changed = self.health.observe(ok)
         if changed is UpstreamState.DOWN:
             self._give_up_handshakes()
+        elif changed is UpstreamState.UP and before is UpstreamState.DOWN:
+            self._begin_slowly()
         if changed is not None:
             self.on_change(self)
         return changed
 
-    def learn(self, state: UpstreamState) -> None:
+    def learn(self, state: UpstreamState, back_for: float | None = None) -> None:
         """Take over what another process has observed of its health; with what follows from it, as in `observe`."""
         self.health.state = state
+        self.back_since = None if back_for is None else trio.current_time() - back_for
         if state is UpstreamState.DOWN:
             self._give_up_handshakes()
 
@@ -173,6 +181,15 @@ class Upstream:
     def resume(self) -> None:
         """Let it have leases again, if its health does."""
         self.draining, self.cut_at = False, math.inf
+        self._begin_slowly()
+
+    def _begin_slowly(self) -> None:
+        self.back_since = trio.current_time() if self.slow_start else None
+
+    def back_for(self) -> float | None:
+        """How many seconds ago a slow start began; None where there is none under way."""
+        seconds = math.inf if self.back_since is None else trio.current_time() - self.back_since
+        return seconds if seconds < self.slow_start else None
 
     def eject(self, seconds: float) -> None:
         """Let it have no new lease for so long, while others can have them; what it has under way goes on."""
@@ -182,6 +199,7 @@ class Upstream:
     def readmit(self) -> None:
         """Its ejection is over."""
         self.ejected, self.returns_at = False, math.inf
+        self._begin_slowly()
         self.on_change(self)
 
     def returns_in(self) -> float:
@@ -273,7 +291,7 @@ class Pool:
     def new_upstream(self, config: PoolConfig, upstream: UpstreamConfig) -> Upstream:
         """One that nobody has probed yet; `config` are the settings the pool has, or is to have."""
         health = HealthState(rise=config.health.rise, fall=config.health.fall)
-        return Upstream(self.name, upstream, health, self.leases(upstream.address))
+        return Upstream(self.name, upstream, health, self.leases(upstream.address), slow_start=config.slow_start)
 
     def change(self, config: PoolConfig, upstreams: list[Upstream]) -> None:
         """Go on with other settings and `upstreams`, of which those that stay keep all but their settings.
@@ -289,6 +307,7 @@ class Pool:
             # However it is spelt now, it keeps its name: its series and open tunnels go by that.
             upstream.config = attrs.evolve(settings, address=upstream.address)
             upstream.health.rise, upstream.health.fall = config.health.rise, config.health.fall
+            upstream.slow_start = config.slow_start
         self.config, self.upstreams = config, upstreams
 
     @property

@@ -182,7 +182,7 @@ class Worker:
             if each.draining and not upstream.draining:
                 upstream.draining = True
             upstream.ejected = each.ejected
-            upstream.learn(UpstreamState(each.state))
+            upstream.learn(UpstreamState(each.state), each.back_for)
 
     async def pass_on_wishes(self) -> None:
         """Once a second, ask for names to be looked up again to which connects have failed."""

@@ -114,11 +114,13 @@ async def settled(proxy, bad):
     await wait_until(look, "all workers know")
 
 
-async def test_it_gets_work_again_when_its_time_is_over(programs):
-    async with before(programs, 2, True, False, eject=1) as (proxy, _, (bad, _good)):
+async def test_it_gets_work_again_when_its_time_is_over_and_slowly_where_that_is_asked_for(programs):
+    async with before(programs, 2, True, False, eject=1, slow_start=300) as (proxy, _, (bad, _good)):
         await until(proxy, bad.upstream, "ejected")
         bad.broken = False
         await proxy.logged("upstream_returned", upstream=bad.upstream.address, state="up")
+        weights = (await proxy.metrics()).by("upstream", "upstream_weight")
+        assert 0.1 <= weights.pop(bad.upstream.address) < 1 and list(weights.values()) == [1]
         served = bad.served
 
         async def look():

@@ -236,7 +236,10 @@ UPSTREAM_ACTIVE: Final = Metric.gauge(
     _UPSTREAM,
 )
 UPSTREAM_WEIGHT: Final = Metric.gauge(
-    "trioproxy_upstream_weight", "The share of new work the upstream gets, relative to its pool.", _UPSTREAM, scale=1000
+    "trioproxy_upstream_weight",
+    "The share of new work the upstream gets, relative to its pool; slow start included.",
+    _UPSTREAM,
+    scale=1000,
 )
 UPSTREAM_FAILURES: Final = Metric.counter(
     "trioproxy_upstream_failures_total",
