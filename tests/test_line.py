@@ -165,9 +165,7 @@ def test_leases_are_never_more_than_there_are_and_go_round_in_the_order_of_comin
     for worker in plant.workers:
         worker.stalled = False
     for _ in range(3 * len(plant.waiting) + 3):
-        for worker in plant.workers:
-            plant.look(worker)
-        plant.now += GRACE_SECONDS
+        plant.wait(None, 100 * GRACE_SECONDS)
     assert not plant.waiting or plant.held == leases
 
 
