@@ -144,7 +144,7 @@ def unfiltered(data: bytes, head: bytes, pixel: int) -> Iterator[bytes]:
         kind, line = data[start], bytearray(data[start + 1 : start + 1 + size])
         for at in range(size) if kind else ():
             left, corner = (line[at - pixel], above[at - pixel]) if at >= pixel else (0, 0)
-            near = min((left, above[at], corner), key=lambda each, sum_=left + above[at] - corner: abs(sum_ - each))[0]
+            near = min((left, above[at], corner), key=lambda each, sum_=left + above[at] - corner: abs(sum_ - each))
             line[at] = (line[at] + (0, left, above[at], (left + above[at]) // 2, near)[kind]) & 255
         above = bytes(line)
         yield above
