@@ -35,8 +35,9 @@ def test_the_wheel_has_every_module_and_nothing_else(packages):
     with zipfile.ZipFile(packages[1]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "trioproxy").rglob("*.py")}
-    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "trioproxy/admin/status-page").iterdir()}
-    assert names == expected | page | {"trioproxy/py.typed"}
+    folders = (ROOT / "trioproxy/admin/status-page", ROOT / "trioproxy/chaos/library")
+    data = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.iterdir()}
+    assert names == expected | data | {"trioproxy/py.typed"}
 
 
 def test_the_source_distribution_has_what_an_install_needs(packages):
