@@ -3,6 +3,7 @@
 import trio
 from support.chaos import ANSWER, MARKED, hop_before_echo
 from support.frames import BINARY, CLOSE, TEXT, frame
+from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
 
@@ -44,12 +45,8 @@ async def test_where_nothing_listens_nothing_listens_here_until_it_does_again():
         await rig.refuses()
         rig.hop.target = ("127.0.0.1", rig.port)
         port = rig.hop.port
-        while True:
-            try:
-                await rig.connect()
-                break
-            except OSError:
-                await trio.sleep(0.01)
+        await rig.accepts()
+        await rig.connect()
         assert rig.hop.port == port
 
 
@@ -61,12 +58,8 @@ async def test_refused_is_what_comes_and_not_what_is_open():
         await client.stream.send_all(HELLO)
         assert await client.take(len(HELLO)) == HELLO
         rig.hop.end(fault)
-        while True:
-            try:
-                await rig.connect("0-1")
-                break
-            except OSError:
-                await trio.sleep(0.01)
+        await rig.accepts()
+        await rig.connect("0-1")
         assert not rig.hop.harmed
 
 
@@ -175,8 +168,7 @@ async def test_nothing_is_put_in_where_there_is_no_tunnel():
     async with hop_before_echo() as rig:
         client = await trio.open_tcp_stream("127.0.0.1", rig.hop.port)
         async with client:
-            while not rig.hop.links:
-                await trio.sleep(0.01)
+            await wait_until(lambda: rig.hop.links, "a connection")
             rig.hop.begin(FAULTS["flood"]())
             await client.send_all(b"GET / HTTP/1.1\r\n\r\n")
             received = b""

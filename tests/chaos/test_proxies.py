@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 import trio
+from support.waiting import wait_until
 
 from trioproxy.chaos.proxies import (
     ProxyError,
@@ -87,8 +88,7 @@ async def test_its_orders_are_carried_out(started, tmp_path):
     await proxy.resume_upstream(0)
     assert (await proxy._status())["pools"][0]["upstreams"][0]["state"] != "draining"
     os.kill(workers[0], signal.SIGKILL)
-    while workers[0] in proxy.workers():
-        await trio.sleep(0.02)
+    await wait_until(lambda: workers[0] not in proxy.workers(), "the end of a worker")
     assert await proxy.stop() == 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
+from support.waiting import wait_until
 
 from trioproxy.chaos.hop import Hop
 from trioproxy.chaos.parts import Kind, Part
@@ -140,12 +141,22 @@ class Rig:
 
     async def refuses(self) -> None:
         """Returns when nothing listens at the hop."""
-        while True:
-            try:
-                await (await trio.open_tcp_stream("127.0.0.1", self.hop.port)).aclose()
-            except OSError:
-                return
-            await trio.sleep(0.01)
+        await wait_until(self._is_closed, "a hop that refuses")
+
+    async def accepts(self) -> None:
+        """Returns when the hop can be connected to."""
+
+        async def is_open() -> bool:
+            return not await self._is_closed()
+
+        await wait_until(is_open, "a hop that accepts")
+
+    async def _is_closed(self) -> bool:
+        try:
+            await (await trio.open_tcp_stream("127.0.0.1", self.hop.port)).aclose()
+        except OSError:
+            return True
+        return False
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.hop import Hop
@@ -43,11 +44,9 @@ async def test_one_that_is_stopped_goes_on_when_it_is_over(stage):
 
     fault = FAULTS["stop"]()
     await fault.begin(stage, [0])
-    while state(stage.servers[0]) != "T":
-        await trio.sleep(0.01)
+    await wait_until(lambda: state(stage.servers[0]) == "T", "a stopped process")
     await fault.end(stage, [0])
-    while state(stage.servers[0]) == "T":
-        await trio.sleep(0.01)
+    await wait_until(lambda: state(stage.servers[0]) != "T", "a process that goes on")
 
 
 async def test_a_restart_is_over_when_it_listens_again(stage):
