@@ -10,6 +10,7 @@ from support.waiting import wait_until
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.accepting import give_up
+from trioproxy.admin import Token
 from trioproxy.admin.live import HEARTBEAT_SECONDS, EventStream
 from trioproxy.live.feed import MAX_READERS
 
@@ -89,6 +90,18 @@ async def test_it_is_guarded_as_all_of_the_api(tmp_path):
             assert (await stream.block())["event"] == "history"
 
 
+async def test_who_followed_with_a_token_that_is_no_longer_in_force_hears_no_more():
+    token = Token(b"old")
+    async with open_admin(token=token) as admin, following(admin.address, authorization="Bearer old") as stream:
+        assert (await stream.block())["event"] == "history"
+        token.value = b"new"
+        admin.control.live.tick()
+        with pytest.raises(EOFError):
+            await stream.block()
+        async with following(admin.address, authorization="Bearer new") as another:
+            assert (await another.block())["event"] == "history"
+
+
 async def test_an_open_stream_holds_up_no_end():
     async with open_admin() as admin:
         streams = [following(admin.address) for _ in range(3)]
@@ -120,7 +133,7 @@ async def test_where_nothing_happens_a_comment_shows_that_it_is_there(autojump_c
         async def send(message):
             sent.append((trio.current_time(), message.get("body", b"")))
 
-        nursery.start_soon(EventStream(admin.control.live), {"method": "GET"}, trio.sleep_forever, send)
+        nursery.start_soon(EventStream(admin.control.live, lambda: True), {"method": "GET"}, trio.sleep_forever, send)
         await trio.sleep(2.5 * HEARTBEAT_SECONDS)
         nursery.cancel_scope.cancel()
     assert [each for each in sent if each[1] == b":\n\n"] == [

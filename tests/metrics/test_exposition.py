@@ -5,6 +5,7 @@ from __future__ import annotations
 import prometheus_client
 import pytest
 import trio
+import trio.testing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -17,7 +18,7 @@ from trioproxy.metrics import (
     Kind,
     Metrics,
 )
-from trioproxy.metrics.exposition import SLICE, accepts_openmetrics
+from trioproxy.metrics.exposition import KEPT_SECONDS, SLICE, accepts_openmetrics
 from trioproxy.metrics.rendering import Format
 
 ASK_OPENMETRICS = "application/openmetrics-text; version=1.0.0; q=0.8, text/plain; version=0.0.4; q=0.5, */*; q=0.1"
@@ -144,6 +145,26 @@ async def test_scrapes_at_once_share_one_reading(metrics, mock_clock):
         for _ in range(5):
             nursery.start_soon(metrics.exposition, "")
     assert readings == [1]
+
+
+async def test_an_answer_that_takes_long_serves_all_who_waited_for_it(metrics, autojump_clock):
+    readings = []
+
+    async def slowly():
+        await trio.sleep(2 * KEPT_SECONDS)
+
+    metrics.add_preparation(slowly)
+    metrics.add_refresher(lambda: readings.append(trio.current_time()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(metrics.exposition, "")
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(5):
+            nursery.start_soon(metrics.exposition, "")
+        await trio.sleep(KEPT_SECONDS)
+        for _ in range(5):
+            nursery.start_soon(metrics.exposition, "")
+    # The second reading is for those who came while the first was under way
+    assert len(readings) == 2
 
 
 async def test_everybody_has_a_turn_while_an_answer_is_written(metrics, mock_clock):

@@ -21,6 +21,7 @@ from trioproxy.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from trioproxy.admin import Token
     from trioproxy.logs.log import MemoryLog
 
 
@@ -138,13 +139,13 @@ async def exchange(
 
 
 @asynccontextmanager
-async def open_admin(**settings: Any) -> AsyncIterator[Admin]:
-    """`settings` are those of [admin]."""
+async def open_admin(token: Token | None = None, **settings: Any) -> AsyncIterator[Admin]:
+    """`settings` are those of [admin]; a `token` stands for what was read from its file."""
     config = Config(listeners=(), routes=(), pools={}, admin=AdminConfig(**settings))
     sock = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     admin = Admin(FakeControl(config), address, Log.memory(), sock)
-    app = make_app(admin.control, address, log=admin.log)
+    app = make_app(admin.control, address, token=token, log=admin.log)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_admin, sock, app, log=admin.log))
         yield admin

@@ -64,7 +64,7 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
     used. What goes wrong in a handler is logged and answered 500.
     """
     token = token or Token(read_token(control.config.admin.token_file))
-    endpoints, commands = _Endpoints(control), _Commands(control)
+    endpoints, commands = _Endpoints(control, token), _Commands(control)
     guard, errors = Guard(control, address, token), _Errors(Log.null() if log is None else log)
     upstream = "/api/pools/{pool}/upstreams/{address:path}"
     app = Starlette(
@@ -90,6 +90,7 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
 @attrs.frozen(eq=False)
 class _Endpoints:
     control: Control
+    token: Token
     files: Mapping[str, File] = attrs.field(factory=page_files, init=False)
 
     async def page(self, request: Request) -> Response:
@@ -113,8 +114,9 @@ class _Endpoints:
     async def status(self, _request: Request) -> Response:
         return JSONResponse(await self.control.status())
 
-    async def live(self, _request: Request) -> ASGIApp:
-        return EventStream(self.control.live)
+    async def live(self, request: Request) -> ASGIApp:
+        carried = request.headers.get("authorization", "")
+        return EventStream(self.control.live, lambda: self.token.admits(carried))
 
     async def tunnels(self, request: Request) -> Response:
         query = read_query(request, _TUNNELS_QUERY)

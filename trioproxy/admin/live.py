@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from trioproxy.live import TooManyReaders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Receive, Scope, Send
 
     from trioproxy.live import Feed
@@ -31,19 +33,20 @@ _HEADERS: Final = (
 
 @attrs.frozen(eq=False)
 class EventStream:
-    """The answer that goes on. With more readers than may be it is a 503."""
+    """The answer that goes on, for as long as `admitted` says so. With more readers than may be it is a 503."""
 
     feed: Feed
+    admitted: Callable[[], bool]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ends when the reader is gone, the feed ends, or what was sent is not taken (`serve`)."""
+        """Ends with the feed, when the reader is gone or no longer admitted, or takes nothing any more (`serve`)."""
         try:
             with self.feed.read() as reader:
                 await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": list(_HEADERS)})
                 if scope["method"] != "HEAD":
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-                        await _tell(reader, send)
+                        await _tell(reader, send, self.admitted)
                         nursery.cancel_scope.cancel()
                 await send({"type": "http.response.body", "body": b""})
         except TooManyReaders:
@@ -51,12 +54,14 @@ class EventStream:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": _RETRY_SECONDS}) from None
 
 
-async def _tell(reader: Reader, send: Send) -> None:
+async def _tell(reader: Reader, send: Send, admitted: Callable[[], bool]) -> None:
     await _send(send, f"retry: {_RETRY_MILLISECONDS}\n" + _event("history", reader.history()))
     while True:
         news = None
         with trio.move_on_after(HEARTBEAT_SECONDS):
             news = await reader.news()
+        if not admitted():  # a reload has put another token in force
+            return
         if news is None:
             await _send(send, ":\n\n")
         elif news:

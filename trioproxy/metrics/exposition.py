@@ -50,10 +50,13 @@ class Exposition:
     async def answer(self, accept: str) -> tuple[bytes, str]:
         """Body and content type for a scrape with this Accept header: at most half a second old, older than no news."""
         kind = Format.OPENMETRICS if accepts_openmetrics(accept) else Format.TEXT
-        async with self._lock:  # scrapes that come at once share one answer
+        # Who waits while one is written gets the next, and all who wait the same: however long it takes to write it
+        asked = trio.current_time()
+        async with self._lock:
             kept = self._kept.get(kind)
             now, news = trio.current_time(), self.metrics.news
-            if kept is None or now - kept.taken >= KEPT_SECONDS or kept.news != news:
+            fresh = kept is not None and (kept.taken >= asked or now - kept.taken < KEPT_SECONDS)
+            if kept is None or not fresh or kept.news != news:
                 await self.metrics.prepare()
                 kept = self._kept[kind] = _Answer(await self._write(self.metrics.read(), kind), now, news)
         return kept.body, kind.value
