@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, ORANGE, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
 NEVER: Final = ((None, GREEN), (1, RED))  # for what should be 0
+NO_LIMIT: Final = ((None, BLUE),)  # said aloud: Grafana's own default is red from 80 on, whatever the panel shows
 
 
 def graph(
@@ -53,9 +54,8 @@ def graph(
     if stacked:
         panel.stacking(build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if limits:
-        panel.thresholds(_thresholds(limits))
         panel.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
-    return _asking(panel, title, description, queries)
+    return _asking(panel, title, description, queries, limits=limits)
 
 
 def figure(title: str, description: str, unit: str, query: Query, *, width: int = 3, limits: Steps = ()) -> stat.Panel:
@@ -65,13 +65,12 @@ def figure(title: str, description: str, unit: str, query: Query, *, width: int 
         .unit(unit)
         .span(width)
         .height(4)
-        .thresholds(_thresholds(limits or ((None, BLUE),)))
         .color_mode(common.BigValueColorMode.VALUE)
         .graph_mode(common.BigValueGraphMode.NONE)
         .text_mode(common.BigValueTextMode.VALUE)
         .reduce_options(build.ReduceDataOptions().calcs(["lastNotNull"]))
     )
-    return _asking(panel, title, description, [query], instant=True)
+    return _asking(panel, title, description, [query], instant=True, limits=limits)
 
 
 def timeline(
@@ -153,12 +152,14 @@ def _asking(
     *,
     instant: bool = False,
     form: query_model.PromQueryFormat | None = None,
+    limits: Steps = (),
 ) -> Any:
     targets = []
     for ref, query in zip("ABCDEFGH", queries, strict=False):
         target = prometheus.Dataquery().ref_id(ref).datasource(SOURCE).expr(query.expr).legend_format(query.legend)
         target = target.instant() if instant else target.range()
         targets.append(target.format(form) if form else target)
+    panel.thresholds(_thresholds(limits or NO_LIMIT))
     return panel.title(title).description(description).datasource(SOURCE).targets(targets)
 
 

@@ -66,6 +66,9 @@ def test_rows_and_panels_have_numbers_of_their_own_and_overlap_nowhere():
 def test_a_panel_says_what_it_shows_in_which_unit_and_of_whom(panel):
     assert panel["description"].endswith(".") and len(panel["description"]) > 30
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    first, *others = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert first["value"] is None
+    assert [each["value"] for each in others] == sorted({each["value"] for each in others})
     assert panel["targets"]
     for target in panel["targets"]:
         assert target["legendFormat"]
