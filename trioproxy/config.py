@@ -127,7 +127,7 @@ class ServerConfig:
 class AdminConfig:
     """[admin]: the endpoints for operators."""
 
-    address: AdminAddress = setting("127.0.0.1:9464", 'Where /metrics, /healthz, /readyz and the API are; "" for none.')
+    address: AdminAddress = setting("127.0.0.1:9464", 'Where the status page, /metrics and the API are; "" for none.')
     hosts: tuple[HostValue, ...] = setting((), "Host values accepted besides the address itself.")
     token_file: FileOrNone = setting("", "File with the token; needed when the address is not loopback.")
     ready_pools: tuple[PoolName, ...] = setting((), "Pools without which /readyz is 503.")
