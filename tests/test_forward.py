@@ -576,6 +576,31 @@ async def test_5xx_is_opt_in_and_the_last_one_is_passed_on():
         assert proxy.counted(m.RETRIES) == {"backend 5xx": 1}
 
 
+async def test_a_5xx_is_passed_on_where_the_other_upstream_went_before_it_came():
+    second = answers()
+
+    async def first(http):
+        await http.head()
+        proxy.upstreams[1].draining = True
+        await http.send(ERROR)
+
+    async with proxying(first, second, pool=RETRY_5XX) as proxy:
+        assert (await proxy.ask(get_request())).body == b"oh"
+        assert proxy.counted(m.RETRIES) == {}
+    assert not second.heads
+
+
+async def test_a_5xx_is_answered_by_an_upstream_that_came_before_it():
+    async def first(http):
+        await http.head()
+        proxy.upstreams[1].draining = False
+        await http.send(ERROR)
+
+    async with proxying(first, answers(), pool=RETRY_5XX) as proxy:
+        proxy.upstreams[1].draining = True
+        assert (await proxy.ask(get_request())).body == b"fine"
+
+
 async def test_a_5xx_over_a_kept_connection_is_no_stale_one():
     first = answers(reply(), ERROR, ERROR)
     async with proxying(first, answers(reply(b"second")), pool=RETRY_5XX) as proxy:

@@ -68,8 +68,9 @@ class RoundRobin:
         most = float("-inf")
         start = self.offset % len(candidates)
         for candidate in (*candidates[start:], *candidates[:start]) if start else candidates:
-            total += candidate.weight
-            mine = credit[candidate.key] = credit.get(candidate.key, 0.0) + candidate.weight
+            weight = candidate.weight  # once: it may grow with time, and all gain what the best pays
+            total += weight
+            mine = credit[candidate.key] = credit.get(candidate.key, 0.0) + weight
             if mine > most:
                 best, most = candidate, mine
         credit[best.key] = most - total

@@ -49,8 +49,7 @@ async def forward_request(exchange: Exchange) -> None:
         connection = await attempts.connect()
     while True:
         try:
-            retry_5xx = repeatable and attempts.can_try_another("5xx")
-            if await _Attempt(exchange, connection, retry_5xx=retry_5xx).run():
+            if await _Attempt(exchange, connection, attempts if repeatable else None).run():
                 connection.stream.watch_by(context.readiness)
                 connection.keep(idle)
         except ProxyError as failure:
@@ -83,7 +82,7 @@ class _Attempt:
 
     exchange: Exchange
     connection: UpstreamConnection
-    retry_5xx: bool
+    attempts: Attempts | None  # that another upstream's answer may be had by; None where it must not see the request
     answer: Answer = attrs.field(init=False)
     received: bool = attrs.field(default=False, init=False)  # the client's body has wholly come in
     uploaded: bool = attrs.field(default=False, init=False)  # and wholly gone out
@@ -129,7 +128,7 @@ class _Attempt:
         head = await self.answer.final_head()
         if head.status == 101:  # noqa: PLR2004 (Switching Protocols)
             raise self._upstream_error(Reason.INVALID, 502, "101 to a request that is no upgrade")
-        if self.retry_5xx and not self.answer.told and head.status >= 500:  # noqa: PLR2004 (server errors)
+        if head.status >= 500 and not self.answer.told and self._can_try_another():  # noqa: PLR2004 (server errors)
             raise self._upstream_error(Reason.REFUSED, 502, f"answered {head.status}", retryable=True)
         if not self.received:
             # An early answer: what the client still sends is not worth waiting for (RFC 9112 §9.6).
@@ -138,6 +137,9 @@ class _Attempt:
         if not self.received:
             self.exchange.client.reusable = False
         return reusable and self.uploaded and self.exchange.head.version == b"1.1"
+
+    def _can_try_another(self) -> bool:
+        return self.attempts is not None and self.attempts.can_try_another("5xx")
 
     async def _upload(self, scope: trio.CancelScope) -> None:
         """Stream the request to the upstream; a failure of the client's ends the exchange.

@@ -5,6 +5,7 @@ Pure: who joins, what a lease is and how long anybody may wait is `queueing`'s w
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
@@ -33,7 +34,8 @@ class Line(Generic[W]):
     """
 
     slack: int = 0
-    _places: dict[W, _Place] = attrs.field(factory=dict, init=False)
+    # What leaves a plain dict at its front stays in the way of who looks for the first: 30,000 that go took 0.7 s.
+    _places: OrderedDict[W, _Place] = attrs.field(factory=OrderedDict, init=False)
     _yields_since: float | None = attrs.field(default=None, init=False)
     _passed: set[int] = attrs.field(
         factory=set, init=False
