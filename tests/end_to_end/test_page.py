@@ -283,11 +283,21 @@ def hostile(document):
 
 
 class HostileSampler:
+    ahead = 0.0  # its clock, in seconds
+
     def sample(self):
         both = {"messages_per_second": RATES, "bytes_per_second": RATES}
         parts = {"handshakes_per_second": {"accepted": 1, "failed": 1}, "handshake_seconds": {"p50": 1, "p99": 1e9}}
         rest = {"requests_per_second": 1, "endings_per_second": {HOSTILE: 1}}
-        return {"time": time.time(), "state": HOSTILE, "connections": 1, "tunnels": 1, **both, **parts, **rest}
+        return {
+            "time": time.time() + self.ahead,
+            "state": HOSTILE,
+            "connections": 1,
+            "tunnels": 1,
+            **both,
+            **parts,
+            **rest,
+        }
 
     def pools(self):
         probe = {"when": 1e9, "result": "failed", "seconds": 1, "detail": "no"}
@@ -418,6 +428,20 @@ SPLIT = r"""(async () => {
     return [...found].map(JSON.parse);
 })()"""
 
+SILENT = """(async () => {
+    const { Stream } = await import("/page/stream.js");
+    let asked = 0;
+    const open = async () => { asked += 1; return new Response(new ReadableStream({})); };
+    const stream = new Stream(open, { event() {}, link() {} });
+    stream.retry();
+    while (stream.silent === Infinity) await new Promise((done) => setTimeout(done));
+    stream.heardAt -= 60000;
+    stream.watch();
+    return asked;
+})()"""
+
+FARTHEST = "Math.max(...document.querySelector('.tile path.line').getAttribute('d').match(/[\\d.]+ /g).map(Number))"
+
 FORMATS = """(async () => {
     const { count, octets, latency, span } = await import("/page/format.js");
     return [[0, 0.01, 0.44, 7, 9999, 10000, 12345, 999600, 4.56e6].map(count), [0, 999.4, 999.6, 1000, 12345, 1e6].map(octets),
@@ -434,3 +458,24 @@ async def test_events_are_read_however_they_are_cut_and_numbers_are_short(browse
             ["250 µs", "1.2 ms", "340 ms", "1.0 s", "12 s"],
             ["0 s", "0 s", "59 s", "1 min", "1 min 5 s", "1 h", "2 h 5 min", "1 d 1 h"],
         ]
+
+
+async def test_a_stream_of_which_nothing_but_the_head_comes_is_given_up(browser):
+    async with hostile_admin() as admin, browser.page(f"http://{admin.address}/") as page:
+        assert await page.evaluate(SILENT) == 2
+
+
+async def test_when_the_clock_is_set_back_no_line_leaves_its_tile(browser):
+    async with open_admin() as admin:
+        make_hostile(admin.control)
+        feed = admin.control.live
+        feed._source.ahead = 3600.0
+        feed.tick()
+        async with browser.page(f"http://{admin.address}/") as page:
+            await page.until(LIVE)
+            feed._source.ahead = 0.0
+            feed.tick()
+            feed.tell("drain", "info", {})
+            await page.until_text("#events", "drain")
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            assert await page.evaluate(FARTHEST) <= 300

@@ -45,10 +45,11 @@ function heard(name, data) {
   drawSoon();
 }
 
-/** Pools are needed of the newest sample alone. */
+/** Pools are needed of the newest sample alone. When the proxy's clock was set back, what came before has no place. */
 function keep(sample) {
   const last = samples.at(-1);
   if (last) delete last.pools;
+  if (last && sample.time < last.time) samples.length = 0;
   samples.push(sample);
   while (samples[0].time < sample.time - KEPT) samples.shift();
 }

@@ -106,10 +106,10 @@ export class Stream {
       if (response.status === 401) return this.told.link({ kind: "refused", status: 401 });
       if (!response.ok) throw new Error(await refusal(response));
       this.heard();
+      this.live = true; // from here on somebody watches, also when nothing follows
       for await (const [name, data] of events(chunksOf(response.body, () => this.heard()))) {
         if (signal.aborted) return;
         this.wait = FIRST_WAIT;
-        this.live = true;
         this.told.event(name, JSON.parse(data));
         this.told.link({ kind: "live" });
       }
