@@ -45,6 +45,7 @@ def test_the_source_distribution_has_what_an_install_needs(packages):
         names = {name.partition("/")[2] for name in source.getnames()}
     assert {"config.toml", "LICENSE", "deploy/systemd/install", "deploy/systemd/trioproxy.socket"} <= names
     assert {"docs/how-to/systemd.md", "deploy/container/Containerfile"} <= names
+    assert {"grafana/dashboards/trioproxy.json", "grafana/prometheus/rules/alerts.yml"} <= names
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]
 
 

@@ -49,9 +49,9 @@ _REFUSALS: Final = (
         "`trioproxy_accept_failures_total`",
     ),
     (
-        "requests and tunnels for a pool: `max_connections` of each upstream that is up",
+        "requests and tunnels for a pool: `max_connections` of each upstream that is up, and `queue`",
         "503 with Retry-After",
-        "`trioproxy_endings_total`, reason `full`; by route and pool `trioproxy_requests_total`, code `503`",
+        "`trioproxy_endings_total`, reason `full`, or by `proxy` in phase `connect` `timeout`: waited in vain",
     ),
     (
         "messages of one client: `websocket.max_message_rate`, `max_message_bytes`",
