@@ -404,6 +404,15 @@ async def test_other_seconds_count_at_once(autojump_clock):
     assert (upstream.weight, upstream.back_for()) == (1, None)
 
 
+async def test_a_slow_start_that_is_over_stays_over_where_it_takes_longer_now(autojump_clock):
+    made = pool("a:1", slow_start=30.0)
+    (upstream,) = made.upstreams
+    await taken_back(upstream)
+    await trio.sleep(100)
+    changed(made, slow_start=300.0)
+    assert (upstream.weight, upstream.back_for()) == (1, None)
+
+
 async def test_another_process_goes_on_where_this_one_is(autojump_clock):
     made = pool("a:1", slow_start=20.0)
     (upstream,) = made.upstreams

@@ -307,6 +307,8 @@ class Pool:
             # However it is spelt now, it keeps its name: its series and open tunnels go by that.
             upstream.config = attrs.evolve(settings, address=upstream.address)
             upstream.health.rise, upstream.health.fall = config.health.rise, config.health.fall
+            if upstream.back_for() is None:
+                upstream.back_since = None  # a slow start that is over is not taken up again where it now takes longer
             upstream.slow_start = config.slow_start
         self.config, self.upstreams = config, upstreams
 

@@ -358,6 +358,17 @@ async def test_the_api_refuses_an_origin_that_is_not_its_own(admin, method, path
 
 
 @each_of_the_api
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_the_api_refuses_what_another_sites_page_has_fetched_without_an_origin(admin, method, path, site):
+    answer = await asked(admin, method, path, sec_fetch_site=site, sec_fetch_mode="no-cors")
+    assert answer.status == 403
+    assert "other sites" in answer.json()["error"]
+    assert admin.control.commands == []
+    assert (await asked(admin, method, path, sec_fetch_site=site, sec_fetch_mode="navigate")).status == 200
+    assert (await asked(admin, method, path, sec_fetch_site="same-origin", sec_fetch_mode="cors")).status == 200
+
+
+@each_of_the_api
 async def test_the_api_takes_what_its_own_pages_send(admin, method, path):
     assert (await asked(admin, method, path, origin=f"http://{admin.address}")).status == 200
 

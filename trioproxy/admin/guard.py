@@ -2,7 +2,8 @@
 
 A page on the web can make an operator's browser send requests to loopback, also under a name of its own that resolves
 there (DNS rebinding). Checking Host refuses the second; the first cannot send JSON without asking (a preflight request,
-to which nobody answers here), nor without telling its Origin. A token refuses whoever does not have it.
+to which nobody answers here), nor anything else without telling its Origin, or where it is from in Sec-Fetch-Site
+(Fetch Metadata): a GET for an image has no Origin. A token refuses whoever does not have it.
 """
 
 from __future__ import annotations
@@ -64,8 +65,16 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is not None and not host_allowed(origin.rpartition("://")[2], self.address, admin.hosts):
             raise HTTPException(HTTPStatus.FORBIDDEN, "Origin is neither the admin address nor in admin.hosts")
+        if _is_fetched_by_another_site(request):
+            raise HTTPException(HTTPStatus.FORBIDDEN, "not for pages of other sites")
         if not self.token.admits(request.headers.get("authorization", "")):
             raise HTTPException(HTTPStatus.UNAUTHORIZED, "token required", {"WWW-Authenticate": "Bearer"})
+
+
+def _is_fetched_by_another_site(request: Request) -> bool:
+    """Browsers say so, other programs say nothing; what a link leads to is shown to the operator alone."""
+    site, mode = request.headers.get("sec-fetch-site"), request.headers.get("sec-fetch-mode")
+    return site in {"cross-site", "same-site"} and mode != "navigate"
 
 
 def host_allowed(host: str, address: str, hosts: Iterable[str]) -> bool:
