@@ -41,7 +41,7 @@ async def test_at_rest_everything_is_zero(autojump_clock):
         "endings_per_second": {},
     }
     (pool,) = sampler.pools()
-    assert (pool["name"], pool["balance"]) == (POOL, context.pools[POOL].config.balance)
+    assert (pool["name"], pool["balance"], pool["queued"]) == (POOL, context.pools[POOL].config.balance, 0)
     assert json.loads(json.dumps(pool["upstreams"])) == [
         {
             "address": ADDRESS,

@@ -17,7 +17,7 @@ from trioproxy import metrics as m
 from trioproxy.counts import DIRECTIONS
 from trioproxy.live.rates import per_second, quantile
 from trioproxy.metrics.watch import Watch
-from trioproxy.status import describe_upstream
+from trioproxy.status import describe_pool, describe_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,8 +88,7 @@ class Sampler:
         """How each upstream stands at this moment, with the rates of the last sample."""
         return [
             {
-                "name": pool.name,
-                "balance": pool.config.balance,
+                **describe_pool(pool),
                 "upstreams": [self._upstream(upstream) for upstream in pool.upstreams],
             }
             for pool in self._status.context.pools.values()

@@ -132,12 +132,13 @@ class Status:
 
 
 def _pool(pool: Pool, sums: Sums) -> dict[str, Any]:
-    return {
-        "name": pool.name,
-        "balance": pool.config.balance,
-        "queued": pool.queue.length.total if pool.queue is not None else 0,
-        "upstreams": [_upstream(upstream, sums) for upstream in pool.upstreams],
-    }
+    return {**describe_pool(pool), "upstreams": [_upstream(upstream, sums) for upstream in pool.upstreams]}
+
+
+def describe_pool(pool: Pool) -> dict[str, Any]:
+    """What is told of a pool wherever one is told of, but for its upstreams."""
+    queued = pool.queue.length.total if pool.queue is not None else 0
+    return {"name": pool.name, "balance": pool.config.balance, "queued": queued}
 
 
 def _upstream(upstream: Upstream, sums: Sums) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import attrs
 import pytest
@@ -37,6 +38,11 @@ from support.proxy import run_proxy
 from support.upstream import reply, scripted_upstream
 from support.waiting import wait_until
 
+from trioproxy.metrics import ALL_METRICS
+from trioproxy.metrics.table import Kind
+
+ROOT = Path(__file__).parents[2]
+
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 SIZES = (125, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)  # the buckets of message sizes
 # What no traffic decides: checked to be there and sensible.
@@ -48,6 +54,15 @@ MEASURED = (
     "config_last_reload_success_timestamp_seconds",
     "build_info",
 )
+# Counters that stay at 0 here, and the file that has them count exactly.
+ELSEWHERE = {
+    "accept_failures_total": "tests/test_listening.py",
+    "config_reloads_total": "tests/end_to_end/test_reload.py",
+    "log_lines_dropped_total": "tests/test_housekeeping.py",
+    "series_dropped_total": "tests/metrics/test_registry.py",
+    "upstream_ejections_total": "tests/end_to_end/test_ejection.py",
+    "worker_restarts_total": "tests/end_to_end/test_workers.py",
+}
 FROM_CLIENT = (
     (TEXT, b"whole", True),
     (TEXT, b"", False),
@@ -526,6 +541,19 @@ def compare(samples, known, seconds):
     return wrong | {own: (None, value) for own, value in left.items() if own not in wrong}
 
 
+def never_counted(known):
+    """The counters of which nothing above 0 is known."""
+    moved = {name for (name, _), value in known.counted.items() if value}
+    counters = {metric.name.removeprefix("trioproxy_") for metric in ALL_METRICS if metric.kind is Kind.COUNTER}
+    return counters - moved - set(MEASURED)
+
+
+def test_what_stays_at_0_here_counts_elsewhere():
+    for name, path in ELSEWHERE.items():
+        text = (ROOT / path).read_text()
+        assert name in text or name.removesuffix("_total") in text or name.removesuffix("_total").upper() in text, name
+
+
 async def settled(proxy, look):
     """What is still wrong when nothing changes any more: workers publish what ended tunnels counted once a second."""
     wrong: dict = {}
@@ -565,4 +593,5 @@ async def test_after_known_traffic_every_counter_is_what_the_ends_counted(progra
         known.add("probe_duration_seconds_count", pool="down", upstream=dead)
         wrong = await settled(proxy, lambda seen: compare(seen, known, trio.current_time() - began))
         assert not wrong, "\n".join(f"{name}: {found} and not {wanted}" for name, (found, wanted) in wrong.items())
+        assert never_counted(known) == set(ELSEWHERE)
         await proxy.stop()

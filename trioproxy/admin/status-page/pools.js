@@ -85,7 +85,7 @@ class Pool {
     const up = pool.upstreams.filter((upstream) => upstream.state === "up").length;
     const tunnels = pool.upstreams.reduce((all, upstream) => all + upstream.tunnels, 0);
     say(this.balance, pool.balance);
-    say(this.sum, `${up} of ${pool.upstreams.length} up, ${plural(tunnels, "tunnel")}`);
+    say(this.sum, `${up} of ${pool.upstreams.length} up, ${plural(tunnels, "tunnel")}${pool.queued ? `, ${count(pool.queued)} waiting` : ""}`);
     mark(this.node, "data-up", up === pool.upstreams.length ? "all" : up ? "some" : "none");
     const make = (upstream) => new Row(upstream, (now) => this.command(pool.name, now));
     const most = Math.max(...pool.upstreams.map((upstream) => upstream.tunnels));
