@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,12 +46,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago; `support.ports` knows addresses that stay free."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 async def run_nginx(programs: Programs, upstreams: Sequence[str]) -> str:
