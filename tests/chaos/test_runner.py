@@ -77,5 +77,5 @@ def test_what_was_on_its_way_where_a_tunnel_was_cut_may_have_been_counted_or_not
     assert counted_by_clients(tunnels) == {
         "tunnels": (2, 3),
         "messages_to_upstream": (10, 12),
-        "messages_to_client": (11, 12),
+        "messages_to_client": (11, 13),
     }

@@ -123,12 +123,13 @@ def counted_by_clients(tunnels: Sequence[Tunnel]) -> Mapping[str, tuple[int, int
     broken = [tunnel for tunnel in opened if tunnel.end is not End.CLIENT]
     answered = [tunnel for tunnel in tunnels if tunnel.failure.startswith("status")]
     sent, got = sum(tunnel.sent for tunnel in whole), sum(map(_received, whole))
+    late = sum(tunnel.lost for tunnel in whole)  # echoes that may have come when their client had lost patience
     return {
         "tunnels": (len(opened), len(tunnels) - len(answered)),
         "messages_to_upstream": (sent + sum(t.echoed for t in broken), sent + sum(t.sent for t in broken)),
         "messages_to_client": (
             got + sum(map(_received, broken)),
-            got + sum(max(tunnel.sent, _received(tunnel)) for tunnel in broken),
+            got + late + sum(max(tunnel.sent, _received(tunnel)) for tunnel in broken),
         ),
     }
 
