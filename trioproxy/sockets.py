@@ -24,6 +24,12 @@ NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s: close sends
 _READ_SIZE: Final = 64 * 1024
 
 
+def reset_on_close(stream: Socket | trio.SocketStream) -> None:
+    """Make the coming close of a stream a reset instead of a FIN. Does nothing where it is closed."""
+    with contextlib.suppress(OSError):
+        stream.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, NO_LINGER)
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class Socket(trio.abc.HalfCloseableStream):
     """A connected, non-blocking stream socket, which it owns; one task at a time may read it, and one write.
@@ -54,8 +60,7 @@ class Socket(trio.abc.HalfCloseableStream):
 
     def reset_on_close(self) -> None:
         """Make the coming close a reset instead of a FIN. Does nothing where it is closed."""
-        with contextlib.suppress(OSError):
-            self.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, NO_LINGER)
+        reset_on_close(self)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `trio.abc.ReceiveStream`."""

@@ -19,7 +19,7 @@ import trio
 from trioproxy.chaos import trail
 from trioproxy.chaos.faults.base import ConnectionFault, Opening
 from trioproxy.chaos.parts import Cut, Kind, Part, Splitter
-from trioproxy.sockets import NO_LINGER
+from trioproxy.sockets import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -160,6 +160,7 @@ class _Link:
     lot: float = attrs.field(init=False)
     name: str = attrs.field(default="", init=False)  # of the client's connection, once its head has passed
     ways: Sequence[_Way] = attrs.field(default=(), init=False)
+    _upstream: trio.SocketStream | None = attrs.field(default=None, init=False)
     _over: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -172,10 +173,11 @@ class _Link:
                     upstream = await trio.open_tcp_stream(*self.hop.target)
                 except OSError:
                     self.hop.reached(reached=False)
-                    _reset_on_close(self.client)
+                    reset_on_close(self.client)
                     return
+                self._upstream = upstream
                 if any(on.fault.opening is Opening.RESET for on in self.hop.on(self)):
-                    self.cut(upstream)
+                    self.reset()
                 async with upstream:
                     await self._relay(upstream)
 
@@ -193,24 +195,14 @@ class _Link:
 
     def reset(self) -> None:
         """RST to both sides, now."""
-        for way in self.ways:
-            _reset_on_close(way.sink)
-        self._over.cancel()
-
-    def cut(self, upstream: trio.SocketStream) -> None:
-        """RST before anything was relayed."""
-        _reset_on_close(upstream)
-        _reset_on_close(self.client)
+        reset_on_close(self.client)
+        if self._upstream is not None:
+            reset_on_close(self._upstream)
         self._over.cancel()
 
     def close(self) -> None:
         """FIN to both sides, now."""
         self._over.cancel()
-
-
-def _reset_on_close(stream: trio.SocketStream) -> None:
-    with contextlib.suppress(OSError):
-        stream.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, NO_LINGER)
 
 
 @attrs.define(eq=False)

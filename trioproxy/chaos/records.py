@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from trioproxy.chaos.timeline import Span
 
@@ -80,4 +80,3 @@ class Outcome:
     comparisons: Sequence[Comparison] = ()
     exit_status: int | None = None  # the proxy's, at its end; None for one that was not started here
     errors: Sequence[str] = ()  # lines of its log that say that something is broken in it
-    samples: Mapping[str, float] = attrs.field(factory=dict)
