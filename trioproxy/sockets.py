@@ -30,6 +30,15 @@ def reset_on_close(stream: Socket | trio.SocketStream) -> None:
         stream.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, NO_LINGER)
 
 
+def give_up_after(sock: stdlib.socket, seconds: float) -> None:
+    """End a TCP connection where nothing that was sent is acknowledged for so long; TCP alone goes on for 15 minutes.
+
+    What a listener accepts inherits it (tcp(7), TCP_USER_TIMEOUT). Does nothing to a Unix socket.
+    """
+    if sock.family != stdlib.AF_UNIX:
+        sock.setsockopt(stdlib.IPPROTO_TCP, stdlib.TCP_USER_TIMEOUT, round(seconds * 1000))
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class Socket(trio.abc.HalfCloseableStream):
     """A connected, non-blocking stream socket, which it owns; one task at a time may read it, and one write.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import socket
@@ -13,6 +14,8 @@ import trio
 import trio.testing
 from support.admin import exchange, open_admin
 from support.descriptors import open_descriptors
+from support.live import following
+from support.waiting import wait_until
 
 from trioproxy.accepting import give_up
 from trioproxy.admin.serve import MAX_CONNECTIONS, SEND_SECONDS
@@ -62,6 +65,12 @@ async def test_garbage_ends_its_own_connection_alone(data, reset, capfd):
         assert (await admin.get("/metrics")).status == 200
     assert {event["event"] for event in admin.log.events} <= {"admin_connection_failed"}
     assert capfd.readouterr() == ("", "")
+
+
+def vanish(stream):
+    """Let nothing reach this socket any longer, so that it acknowledges nothing, either (socket(7), SO_ATTACH_FILTER)."""
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # a BPF program of one instruction: ret 0
+    stream.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxP", 1, ctypes.addressof(drop)))
 
 
 def fill(admin):
@@ -162,6 +171,22 @@ async def test_a_client_that_never_reads_is_given_up(autojump_clock):
         await trio.sleep(SEND_SECONDS + 1)
         assert open_descriptors() == before - 1
         await stalled.aclose()
+
+
+async def test_a_client_whose_machine_vanished_is_given_up(monkeypatch):
+    """Its stream goes on, and what it is sent fits into the socket's buffer: only the kernel can know."""
+    monkeypatch.setattr("trioproxy.admin.serve.SEND_SECONDS", 0.3)
+    async with open_admin() as admin, following(admin.address) as stream:
+        await stream.block()
+        vanish(stream.stream)
+        feed = admin.control.live
+
+        def gone():
+            feed.tick()
+            return not feed.readers
+
+        await wait_until(gone, "the end of its stream")
+    assert admin.log.events == []
 
 
 async def test_a_shortage_of_descriptors_is_logged_and_passes():

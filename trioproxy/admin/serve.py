@@ -20,6 +20,7 @@ from hypercorn.utils import wrap_app
 
 from trioproxy.accepting import accept_connections
 from trioproxy.admin.control import MAX_CONNECTIONS
+from trioproxy.sockets import give_up_after
 from trioproxy.transport import as_stream
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def serve_admin(
     with sock:
         sock.setblocking(False)
         sock.listen(_BACKLOG)
+        give_up_after(sock, SEND_SECONDS)  # on a client whose machine vanished
         async with trio.open_nursery() as nursery:
             server = _Server(app, log, nursery)
             task_status.started()
