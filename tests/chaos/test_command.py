@@ -16,7 +16,11 @@ SHORT = Scenario(duration=0.5, load=LoadConfig(clients=2, ramp=0.1), expect={"ha
 
 def test_a_run_has_a_verdict_on_everything_expected():
     loads = []
-    result = carry_out(SHORT, seed=5, say=lambda _: None, watch=loads.append)
+
+    async def watch(load):
+        loads.append(load)
+
+    result = carry_out(SHORT, seed=5, say=lambda _: None, watch=watch)
     assert [(verdict.name, verdict.held) for verdict in result.verdicts] == [
         ("handshake_success", True),
         ("max_tunnels", False),
@@ -41,12 +45,16 @@ def test_what_does_not_start_is_said_in_a_line(changes, words):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything_that_was_started(number):
     assert threading.current_thread() is threading.main_thread()
+
+    async def strike(_):
+        os.kill(os.getpid(), number)
+
     with pytest.raises(ChaosError, match="interrupted"):
         carry_out(
             attrs.evolve(SHORT, duration=600.0),
             seed=1,
             say=lambda _: None,
-            watch=lambda _: os.kill(os.getpid(), number),
+            watch=strike,
         )
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

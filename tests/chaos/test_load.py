@@ -69,6 +69,8 @@ async def test_what_is_lost_comes_twice_or_was_never_sent(change, counts):
     (tunnel,) = await run_load(lambda request: echo(request, change))
     found = {name: getattr(tunnel, name) for name in ("lost", "duplicated", "reordered", "corrupted")}
     assert found == dict.fromkeys(found, 0) | counts
+    assert len(tunnel.unanswered) == tunnel.lost
+    assert all(tunnel.opened <= sent <= tunnel.ended for sent in tunnel.unanswered)
 
 
 async def test_what_comes_before_an_earlier_one():
@@ -121,7 +123,7 @@ async def cut(request):
 async def test_a_tunnel_that_the_other_side_ends(answer, end, code):
     (tunnel,) = await run_load(answer)
     assert (tunnel.end, tunnel.code, tunnel.echoed) == (end, code, 0)
-    assert tunnel.lost >= 1
+    assert tunnel.lost == len(tunnel.unanswered) >= 1
 
 
 async def test_a_client_comes_again():

@@ -1,25 +1,37 @@
 """A run from beginning to end, with real processes."""
 
 import pytest
+import trio
 
 from trioproxy.chaos.expectations import judge
 from trioproxy.chaos.faults import FAULTS
+from trioproxy.chaos.load import Load
 from trioproxy.chaos.measures import MEASURES
 from trioproxy.chaos.proxies import ProxyError, Trioproxy
-from trioproxy.chaos.records import End, Tunnel
-from trioproxy.chaos.runner import counted_by_clients, run
+from trioproxy.chaos.records import End, Sample, Tunnel
+from trioproxy.chaos.runner import _sample, counted_by_clients, run
 from trioproxy.chaos.scenario import LoadConfig, Scenario, UpstreamsConfig
 from trioproxy.chaos.scenario_file import load_scenario
 from trioproxy.chaos.servers import Server, ServerError, listens
+from trioproxy.remote import RemoteError
 
 LOAD = LoadConfig(clients=4, ramp=0.2, rate=10.0)
 
 
 async def run_it(scenario, folder):
-    said, loads = [], []
+    said, watched = [], []
+
+    async def watch(load):
+        try:
+            await trio.sleep_forever()
+        finally:
+            watched.append((load.tunnels, load.now))
+
     proxy = Trioproxy(folder, scenario.proxy.settings)
-    outcome = await run(scenario, proxy, seed=3, say=said.append, watch=loads.append)
-    assert loads[0].tunnels is outcome.tunnels
+    outcome = await run(scenario, proxy, seed=3, say=said.append, watch=watch)
+    ((tunnels, until),) = watched
+    assert tunnels is outcome.tunnels
+    assert until >= scenario.duration
     assert not await listens(proxy.address)
     return outcome, said
 
@@ -31,6 +43,7 @@ async def test_a_run_without_faults_loses_nothing_and_the_proxy_says_the_same(tm
     assert said == []
     assert len(outcome.comparisons) == 3
     assert {tunnel.upstream for tunnel in outcome.tunnels} == {0, 1}
+    assert {sample.open_tunnels for sample in outcome.samples} <= set(range(5))
 
 
 async def test_a_killed_upstream_harms_its_own_tunnels_alone(tmp_path):
@@ -65,6 +78,22 @@ async def test_what_cannot_be_done_ends_the_run_and_everything_in_it(tmp_path):
     nothing = Scenario(upstreams=UpstreamsConfig(addresses=("127.0.0.1:1",)))
     with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match="nothing listens there"), flatten_subgroups=True):
         await run_it(nothing, tmp_path)
+
+
+async def test_what_the_proxy_says_meanwhile_is_noted_where_it_says_anything(autojump_clock):
+    answers = iter([{"open_tunnels": 3}, RemoteError("away"), {}, {"open_tunnels": 5, "tunnels": 9}])
+
+    class Proxy:
+        async def counts(self):
+            answer = next(answers)
+            if isinstance(answer, RemoteError):
+                raise answer
+            return answer
+
+    load, samples = Load(LOAD, "", 0, seed=1, duration=9.0), []
+    with trio.move_on_after(3.5):
+        await _sample(Proxy(), load, samples)
+    assert samples == [Sample(0.0, 3), Sample(3.0, 5)]
 
 
 def test_what_was_on_its_way_where_a_tunnel_was_cut_may_have_been_counted_or_not():

@@ -15,7 +15,7 @@ import trio
 
 from trioproxy.chaos.expectations import judge
 from trioproxy.chaos.proxies import COMMAND, ProxyError, Trioproxy
-from trioproxy.chaos.runner import run
+from trioproxy.chaos.runner import nobody_watches, run
 from trioproxy.chaos.servers import ServerError
 from trioproxy.remote import RemoteError
 
@@ -52,7 +52,7 @@ def carry_out(
     *,
     seed: int,
     say: Callable[[str], None],
-    watch: Callable[[Load], None] = lambda _: None,
+    watch: Callable[[Load], Awaitable[None]] = nobody_watches,
     command: Sequence[str] = COMMAND,
 ) -> Result:
     """Run a scenario against a trioproxy started with `command`; blocks. Raises ChaosError, in one line."""

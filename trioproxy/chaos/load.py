@@ -122,6 +122,7 @@ class _Talk:
                     nursery.cancel_scope.cancel()
             except* (HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
                 self._over(_first(group))
+            self.tunnel.unanswered.extend(self._due.values())
 
     async def _open(self, nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
         fields = [(trail.CONNECTION.encode(), self.tunnel.name.encode())]

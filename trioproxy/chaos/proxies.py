@@ -50,7 +50,10 @@ class UnderTest(Proxy, Protocol):
         ...
 
     async def counts(self) -> Mapping[str, float]:
-        """What its metrics say: `tunnels`, `messages_to_upstream`, `messages_to_client`; empty where they do not."""
+        """What its metrics say: `tunnels`, `messages_to_upstream`, `messages_to_client`, and `open_tunnels` now.
+
+        What they do not say is left out.
+        """
         ...
 
     async def stop(self) -> int | None:
@@ -161,14 +164,17 @@ class Trioproxy:
             return False
 
     async def _status(self) -> Any:
-        return await trio.to_thread.run_sync(Remote(self._admin).status)
+        return await trio.to_thread.run_sync(Remote(self._admin).status, abandon_on_cancel=True)
 
     async def counts(self) -> Mapping[str, float]:
         """See `UnderTest`; nothing of a process that was replaced, as the old one's went with it."""
         if self._replaced:
             return {}
         upstreams = [upstream for pool in (await self._status())["pools"] for upstream in pool["upstreams"]]
-        counts = {"tunnels": sum(upstream["tunnels_total"] for upstream in upstreams)}
+        counts = {
+            "tunnels": sum(upstream["tunnels_total"] for upstream in upstreams),
+            "open_tunnels": sum(upstream["tunnels"] for upstream in upstreams),
+        }
         for way in ("to_upstream", "to_client"):
             counts[f"messages_{way}"] = sum(upstream["messages_total"][way] for upstream in upstreams)
         return counts

@@ -43,6 +43,7 @@ class Tunnel:
     reordered: int = 0
     corrupted: int = 0  # messages that were never sent
     round_trips: list[tuple[float, float]] = attrs.field(factory=list)  # (sent at, seconds)
+    unanswered: list[float] = attrs.field(factory=list)  # when each message without an echo was sent
     harmed: bool = False  # a fault may have touched it
 
     @property
@@ -69,6 +70,14 @@ class Comparison:
         return self.least <= self.proxy <= self.most
 
 
+@attrs.frozen
+class Sample:
+    """What the proxy's metrics said while the load went on; seconds from its beginning."""
+
+    time: float
+    open_tunnels: float
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """A run that is over."""
@@ -78,5 +87,6 @@ class Outcome:
     spans: Sequence[Span] = ()
     upstreams: int = 0
     comparisons: Sequence[Comparison] = ()
+    samples: Sequence[Sample] = ()  # none where its metrics do not tell
     exit_status: int | None = None  # the proxy's, at its end; None for one that was not started here
     errors: Sequence[str] = ()  # lines of its log that say that something is broken in it

@@ -5,6 +5,7 @@ What is started how is `servers`' and `proxies`'; what came of it is handed over
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -14,17 +15,19 @@ import trio
 
 from trioproxy.chaos.hop import Hop
 from trioproxy.chaos.load import Load
-from trioproxy.chaos.records import Comparison, End, Outcome, Tunnel
+from trioproxy.chaos.records import Comparison, End, Outcome, Sample, Tunnel
 from trioproxy.chaos.servers import EMBEDDED, Given, Server
 from trioproxy.chaos.timeline import Span, spans
+from trioproxy.remote import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trioproxy.chaos.proxies import UnderTest
     from trioproxy.chaos.scenario import Scenario
 
-_SETTLE_SECONDS: Final = 1.5  # the proxy's counts of tunnels are summed once a second
+_COUNT_SECONDS: Final = 1.0  # so often the proxy's counts of tunnels are summed
+_SETTLE_SECONDS: Final = 1.5 * _COUNT_SECONDS
 
 
 @attrs.define(eq=False)
@@ -37,10 +40,19 @@ class Stage:
     random: Random
 
 
+async def nobody_watches(load: Load) -> None:
+    """For a run of which nothing is shown."""
+
+
 async def run(
-    scenario: Scenario, proxy: UnderTest, *, seed: int, say: Callable[[str], None], watch: Callable[[Load], None]
+    scenario: Scenario,
+    proxy: UnderTest,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+    watch: Callable[[Load], Awaitable[None]] = nobody_watches,
 ) -> Outcome:
-    """Run it and end everything; `say` is told what happens, `watch` is given the load while it goes on.
+    """Run it and end everything; `say` is told what happens, `watch` is run beside the load, and cancelled behind it.
 
     Raises ServerError or ProxyError where something does not start or cannot be commanded as the scenario wants.
     """
@@ -60,11 +72,16 @@ async def run(
             stage = Stage(hops, servers, proxy, Random(f"{seed} stage"))
             load = Load(scenario.load, *proxy.address, seed=seed, duration=scenario.duration)
             timeline = spans(scenario, len(hops), seed)
-            watch(load)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(load.run)
-                for fault in scenario.faults:
-                    nursery.start_soon(_follow, [span for span in timeline if span.fault is fault], stage, load, say)
+            samples: list[Sample] = []
+            async with trio.open_nursery() as beside:
+                beside.start_soon(watch, load)
+                beside.start_soon(_sample, proxy, load, samples)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(load.run)
+                    for fault in scenario.faults:
+                        concerned = [span for span in timeline if span.fault is fault]
+                        nursery.start_soon(_follow, concerned, stage, load, say)
+                beside.cancel_scope.cancel()
             comparisons = await _compare(proxy, load.tunnels)
             status = await proxy.stop()
             services.cancel_scope.cancel()
@@ -76,6 +93,7 @@ async def run(
         spans=timeline,
         upstreams=len(hops),
         comparisons=comparisons,
+        samples=samples,
         exit_status=status,
         errors=proxy.errors(),
     )
@@ -102,6 +120,16 @@ async def _follow(timeline: Sequence[Span], stage: Stage, load: Load, say: Calla
 
 def _where(span: Span) -> str:
     return f": upstream {', '.join(map(str, span.upstreams))}"
+
+
+async def _sample(proxy: UnderTest, load: Load, samples: list[Sample]) -> None:
+    """What the proxy says meanwhile, now and then; a proxy that does not answer at a time says nothing then."""
+    while True:
+        with contextlib.suppress(RemoteError):
+            counts = await proxy.counts()
+            if "open_tunnels" in counts:
+                samples.append(Sample(load.now, counts["open_tunnels"]))
+        await trio.sleep(_COUNT_SECONDS)
 
 
 async def _compare(proxy: UnderTest, tunnels: Sequence[Tunnel]) -> Sequence[Comparison]:

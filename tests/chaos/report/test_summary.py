@@ -41,5 +41,5 @@ def test_what_the_proxy_says_of_the_same():
     assert "the proxy ended with status 1" in found
 
 
-def test_verdicts_are_the_last_word():
-    assert lines()[-2:] == ["NOT MET: lost_messages <= 0, measured 1", "met: tunnels = 3, measured 3"]
+def test_verdicts_are_the_last_word_and_those_not_met_the_very_last():
+    assert lines()[-2:] == ["met: tunnels = 3, measured 3", "NOT MET: lost_messages <= 0, measured 1"]

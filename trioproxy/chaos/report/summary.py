@@ -34,7 +34,9 @@ def summary(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     if outcome.exit_status:
         yield f"the proxy ended with status {outcome.exit_status}"
     yield ""
-    yield from map(str, verdicts)
+    yield from map(
+        str, sorted(verdicts, key=lambda verdict: not verdict.held)
+    )  # what failed stands last, at the prompt
 
 
 def _counted(words: Iterator[str]) -> str:
