@@ -1,13 +1,12 @@
 """Clients and what they note, against servers that misbehave."""
 
 import contextlib
-from random import Random
 
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, serve_websocket
 
-from trioproxy.chaos.load import Load, arrivals, lifetime
+from trioproxy.chaos.load import Load, arrivals, planned
 from trioproxy.chaos.records import End
 from trioproxy.chaos.scenario import LoadConfig
 
@@ -155,9 +154,32 @@ def test_arrivals_are_within_the_ramp_and_by_the_seed(arrival):
 
 
 def test_lifetimes():
-    random = Random(1)
-    assert lifetime(LoadConfig(lifetime=0.0), random) == float("inf")
-    assert lifetime(LoadConfig(lifetime=3.0), random) == 3
-    varied = [lifetime(LoadConfig(lifetime=3.0, lifetimes="exponential"), random) for _ in range(2000)]
+    assert planned(LoadConfig(lifetime=0.0), 1, "0-0").lifetime == float("inf")
+    assert planned(LoadConfig(lifetime=0.0, lifetimes="exponential"), 1, "0-0").lifetime == float("inf")
+    assert planned(LoadConfig(lifetime=3.0), 1, "0-0").lifetime == 3
+    settings = LoadConfig(lifetime=3.0, lifetimes="exponential")
+    varied = [planned(settings, 1, f"0-{number}").lifetime for number in range(2000)]
     assert len(set(varied)) == 2000
     assert sum(varied) / 2000 == pytest.approx(3, rel=0.1)
+
+
+def test_a_tunnel_is_planned_by_the_seed_and_its_name():
+    settings = LoadConfig(lifetime=3.0, lifetimes="exponential", pause=0.2, jitter=0.5)
+    plan = planned(settings, 1, "0-0")
+    assert plan == planned(settings, 1, "0-0")
+    others = planned(settings, 2, "0-0"), planned(settings, 1, "0-1"), planned(settings, 1, "1-0")
+    assert len({plan, *others}) == 4
+    assert 0 <= plan.phase < 1
+    assert 0.2 <= plan.pause <= 0.3
+
+
+async def test_how_long_nothing_came_though_an_echo_was_due():
+    (tunnel,) = await run_load(lambda request: echo(request, lambda number, message: [message] if number < 3 else []))
+    (sent, seconds) = tunnel.round_trips[-1]
+    assert tunnel.lost >= 1
+    assert 0.3 <= tunnel.silence <= tunnel.ended - sent - seconds
+
+
+async def test_silence_is_no_longer_than_a_round_trip_where_all_is_answered():
+    (tunnel,) = await run_load(echo)
+    assert 0 < tunnel.silence <= max(seconds for _, seconds in tunnel.round_trips)

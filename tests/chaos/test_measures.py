@@ -81,7 +81,7 @@ def test_return_is_the_longest_to_the_first_tunnel_over_an_upstream_that_was_con
         tunnel(2, asked=4.0, opened=5.0, upstream=1),
     )
     assert measured("return_seconds", *seen, spans=spans) == 2.0
-    assert measured("return_seconds", *seen[:2], spans=spans) == 7.0  # upstream 1: not before the end
+    assert measured("return_seconds", *seen[:2], spans=spans) == math.inf  # upstream 1: never
     assert measured("return_seconds", *seen) == 0
 
 
@@ -99,6 +99,8 @@ def test_losses_of_unharmed_tunnels_are_told_apart():
         "failover_seconds": 10,
         "return_seconds": 0,
         "tunnels": 3,
+        "tunnels_during_faults": 0,
+        "silence_seconds": 0,
         "messages": 21,
         "lost_messages": 4,
         "lost_messages_on_unharmed_tunnels": 1,
@@ -149,3 +151,14 @@ def test_what_the_proxy_says_of_itself():
 
 def test_each_measure_says_what_it_means():
     assert all(measure.meaning.endswith(".") for measure in MEASURES.values())
+
+
+def test_tunnels_opened_over_an_upstream_while_a_fault_was_on():
+    span = Span(2.0, 5.0, (1,), FAULTS["drain-upstream"](lasts=3))
+    seen = [tunnel(upstream=1, opened=opened) for opened in (1.0, 2.9, 3.1, 4.9, 5.1)]
+    assert measured("tunnels_during_faults", *seen, tunnel(upstream=0, opened=4.0), spans=[span]) == 2
+
+
+def test_the_longest_silence():
+    assert measured("silence_seconds", tunnel(), tunnel(1, silence=1.5), tunnel(2, silence=0.5)) == 1.5
+    assert measured("silence_seconds") == 0

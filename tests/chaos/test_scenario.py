@@ -16,3 +16,8 @@ def test_a_stretched_scenario_has_longer_times_and_is_else_the_same():
     (stretched,) = longer.faults
     assert attrs.asdict(stretched) == {**attrs.asdict(fault), "at": 4, "lasts": 6, "every": 8}
     assert longer.expect == scenario.expect
+
+
+def test_what_a_fault_has_of_the_timeline_is_stretched_with_it():
+    (stretched,) = Scenario(faults=(FAULTS["rolling-restart"](at=2, pause=1.5),)).stretched(0.5).faults
+    assert (stretched.at, stretched.pause) == (1, 0.75)

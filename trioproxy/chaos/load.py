@@ -54,19 +54,19 @@ class Load:
         return trio.current_time() - self.start
 
     async def _client(self, number: int, begin: float) -> None:
-        random = Random(f"{self.seed} client {number}")
         await trio.sleep(begin)
         count = 0
         while self.now < self.duration:
             tunnel = Tunnel(f"{number}-{count}", number, self.now)
             self.tunnels.append(tunnel)
-            until = min(self.now + lifetime(self.settings, random), self.duration)
-            await _Talk(self, tunnel, until, random).run()
+            plan = planned(self.settings, self.seed, tunnel.name)
+            until = min(self.now + plan.lifetime, self.duration)
+            await _Talk(self, tunnel, until, plan.phase).run()
             count += 1
             if not self.settings.reconnect:
                 return
             if tunnel.end is not End.CLIENT:
-                await trio.sleep(self.settings.pause * (1 + random.uniform(0, self.settings.jitter)))
+                await trio.sleep(plan.pause)
 
 
 def arrivals(settings: LoadConfig, seed: int) -> Sequence[float]:
@@ -80,11 +80,22 @@ def arrivals(settings: LoadConfig, seed: int) -> Sequence[float]:
     return sorted(make(number) for number in range(settings.clients))
 
 
-def lifetime(settings: LoadConfig, random: Random) -> float:
-    """How long a tunnel is to be kept."""
-    if not settings.lifetime:
-        return math.inf
-    return random.expovariate(1 / settings.lifetime) if settings.lifetimes == "exponential" else settings.lifetime
+@attrs.frozen
+class Plan:
+    """What is left to chance of one tunnel."""
+
+    lifetime: float  # seconds it is to be kept, if nobody else ends it
+    phase: float  # the part of the time between two messages before its first, so that clients do not all send at once
+    pause: float  # seconds before its client opens another, where it ended otherwise
+
+
+def planned(settings: LoadConfig, seed: int, name: str) -> Plan:
+    """The plan of the tunnel of that name: by the seed alone, whatever became of the tunnels before."""
+    random = Random(f"{seed} tunnel {name}")
+    lifetime = settings.lifetime or math.inf
+    if settings.lifetimes == "exponential" and settings.lifetime:
+        lifetime = random.expovariate(1 / settings.lifetime)
+    return Plan(lifetime, random.random(), settings.pause * (1 + random.uniform(0, settings.jitter)))
 
 
 @attrs.define(eq=False)
@@ -94,8 +105,9 @@ class _Talk:
     load: Load
     tunnel: Tunnel
     until: float
-    random: Random
+    phase: float
     _due: dict[str, float] = attrs.field(factory=dict, init=False)  # what has no echo yet, and when it was sent
+    _waiting: float = attrs.field(default=math.inf, init=False)  # since when an echo is due and nothing has come
     _last: int = attrs.field(default=-1, init=False)
     _quiet: trio.Event = attrs.field(factory=trio.Event, init=False)  # all is sent, and every echo came
 
@@ -123,6 +135,8 @@ class _Talk:
             except* (HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
                 self._over(_first(group))
             self.tunnel.unanswered.extend(self._due.values())
+            if self.tunnel.ended is not None:
+                self._waited_until(self.tunnel.ended)
 
     async def _open(self, nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
         fields = [(trail.CONNECTION.encode(), self.tunnel.name.encode())]
@@ -146,16 +160,17 @@ class _Talk:
 
     async def _send(self, websocket: WebSocketConnection) -> None:
         settings, start = self.load.settings, trio.current_time()
-        phase = self.random.random()  # so that clients do not all send at once
         while self.load.now < self.until:
             if settings.rate:
-                await trio.sleep_until(start + (self.tunnel.sent + phase) / settings.rate)
+                await trio.sleep_until(start + (self.tunnel.sent + self.phase) / settings.rate)
             else:
                 await trio.sleep(self.until - self.load.now)
             if self.load.now >= self.until:
                 return
             message = f"{self.tunnel.name} {self.tunnel.sent} ".ljust(settings.size, "=")
-            self._due[message] = self.load.now
+            now = self.load.now
+            self._waiting = self._waiting if self._due else now
+            self._due[message] = now
             self.tunnel.sent += 1
             await websocket.send_message(message)
 
@@ -176,11 +191,17 @@ class _Talk:
             tunnel.echoed += 1
             tunnel.reordered += number < self._last
             self._last = max(self._last, number)
-            tunnel.round_trips.append((sent, self.load.now - sent))
+            now = self.load.now
+            tunnel.round_trips.append((sent, now - sent))
+            self._waited_until(now)
         elif 0 <= number < tunnel.sent:
             tunnel.duplicated += 1
         else:
             tunnel.corrupted += 1
+
+    def _waited_until(self, now: float) -> None:
+        self.tunnel.silence = max(self.tunnel.silence, now - self._waiting)
+        self._waiting = now if self._due else math.inf
 
     def _failed(self, why: str) -> None:
         self.tunnel.failure, self.tunnel.ended = why, self.load.now

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from trioproxy.chaos.records import Outcome, Tunnel
 
+_NOTICED_SECONDS: Final = 1.0  # of a fault, in which a tunnel may have been under way to where it struck
+
 
 @attrs.frozen
 class Measure:
@@ -83,15 +85,25 @@ def _failover(outcome: Outcome) -> float:
 
 
 def _return(outcome: Outcome) -> float:
-    """The longest from the end of a fault to the first tunnel over an upstream it concerned."""
+    """The longest from the end of a fault to the first tunnel over an upstream it concerned; inf where none came."""
     found = [0.0]
     for span in outcome.spans:
         if span.end >= outcome.duration or not span.fault.lasts:
             continue
         for upstream in span.upstreams:
             times = [t.opened for t in opened(outcome) if t.upstream == upstream and t.opened and t.opened >= span.end]
-            found.append(min(times, default=outcome.duration) - span.end)
+            found.append(min(times, default=math.inf) - span.end)
     return max(found)
+
+
+def _during_faults(outcome: Outcome) -> int:
+    return sum(
+        any(
+            tunnel.upstream in span.upstreams and span.begin + _NOTICED_SECONDS < (tunnel.opened or 0) < span.end
+            for span in outcome.spans
+        )
+        for tunnel in opened(outcome)
+    )
 
 
 def _cut(tunnels: Iterable[Tunnel]) -> int:
@@ -126,9 +138,19 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             _failover, "s", "The longest that a client was without a tunnel, from its end or a first failed handshake."
         ),
         "return_seconds": Measure(
-            _return, "s", "The longest from the end of a fault to the first tunnel over an upstream it concerned."
+            _return,
+            "s",
+            "The longest from the end of a fault to the first tunnel over an upstream it concerned; inf: none came.",
         ),
         "tunnels": Measure(lambda o: len(opened(o)), "", "Tunnels opened."),
+        "tunnels_during_faults": Measure(
+            _during_faults, "", "Those opened over an upstream that a fault concerned then, from its first second on."
+        ),
+        "silence_seconds": Measure(
+            lambda o: max((t.silence for t in opened(o)), default=0.0),
+            "s",
+            "The longest that a tunnel was open with an echo due, and nothing came.",
+        ),
         "messages": Measure(_total("echoed", opened), "", "Messages echoed."),
         "lost_messages": Measure(_total("lost", opened), "", "Messages without an echo."),
         "lost_messages_on_unharmed_tunnels": Measure(

@@ -78,8 +78,5 @@ class Scenario:
     def stretched(self, factor: float) -> "Scenario":
         """The same with every time of load and timeline multiplied; expectations and the proxy stay."""
         load = attrs.evolve(self.load, ramp=self.load.ramp * factor, lifetime=self.load.lifetime * factor)
-        faults = tuple(
-            attrs.evolve(fault, at=fault.at * factor, lasts=fault.lasts * factor, every=fault.every * factor)
-            for fault in self.faults
-        )
+        faults = tuple(fault.stretched(factor) for fault in self.faults)
         return attrs.evolve(self, duration=self.duration * factor, load=load, faults=faults)

@@ -14,7 +14,7 @@ TUNNEL.round_trips.append((1.23456789, 0.00123456))
 OUTCOME = Outcome(
     duration=10.0,
     tunnels=[TUNNEL, Tunnel("1-0", 1, 0.0, failure="timeout")],
-    spans=[Span(1.0, 2.0, (0,), FAULTS["kill"]())],
+    spans=[Span(1.0, 2.0, (0,), FAULTS["kill"](lasts=1.0))],
     comparisons=[Comparison(what="tunnels", proxy=1, least=1, most=2)],
     exit_status=0,
 )
@@ -50,3 +50,4 @@ def test_what_could_not_be_measured_is_null_and_not_met():
     assert found["passed"] is False
     assert found["expectations"][0]["measured"] is None
     assert found["measures"]["least_share"]["value"] is None
+    assert told(max_return_seconds=1)["expectations"][0]["measured"] is None

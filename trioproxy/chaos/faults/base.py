@@ -7,7 +7,7 @@ when each begins and ends is `timeline`'s.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, Self
 
 import attrs
 
@@ -171,6 +171,10 @@ class Fault:
     times: CountOrNone = setting(1, "How often it comes.")
     upstreams: tuple[CountOrNone, ...] = setting((), "The numbers of the upstreams it concerns, from 0; empty: all.")
     pick: CountOrNone = setting(0, "Choose so many of them, by the seed; 0: no choice.")
+
+    def stretched(self, factor: float) -> Self:
+        """The same with every time of the timeline multiplied; how hard it strikes stays."""
+        return attrs.evolve(self, at=self.at * factor, lasts=self.lasts * factor, every=self.every * factor)
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         """It sets in, for these upstreams; each says how."""

@@ -6,7 +6,7 @@ How a process is started and signalled is `servers`'.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import attrs
 import trio
@@ -81,6 +81,9 @@ class RollingRestart(Fault):
     name = "rolling-restart"
 
     pause: SecondsOrNone = setting(1.0, "Seconds between one that listens again and the next one's end.")
+
+    def stretched(self, factor: float) -> Self:
+        return attrs.evolve(super().stretched(factor), pause=self.pause * factor)
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         for upstream in upstreams:

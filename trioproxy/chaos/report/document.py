@@ -20,7 +20,7 @@ FORMAT: Final = 1
 
 
 def document(title: str, seed: int, outcome: Outcome, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """All that is known of a run; what could not be measured is null. Times are seconds from the beginning of load."""
+    """All that is known of a run, in seconds from the beginning of load; null: not to be measured, or never."""
     return {
         "format": FORMAT,
         "trioproxy": __version__,
@@ -54,4 +54,4 @@ def _tunnel(tunnel: Tunnel) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None
