@@ -37,7 +37,9 @@ RANKS = (
         "counts",
         "ejection",
         "line",
-    },  # pure, too: a request's fields on their way; what a tunnel has counted
+        "addresses",
+        "origins",
+    },  # pure, too: a request's fields on their way; what a tunnel has counted; who a client is
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
@@ -80,6 +82,8 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "config_reload",
     "ejection",
     "line",
+    "addresses",
+    "origins",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

@@ -150,6 +150,8 @@ def test_networks_are_cidr_or_an_address():
     rule = rules.network()
     assert rule.read("10.0.0.0/8") == "10.0.0.0/8"
     assert rule.read("::1") == "::1"
+    assert rule.read("unix:") == "unix:"
+    unfit(rule, "unix:/run/x")
     assert unfit(rule, "10.0.0.1/8").meant == '"10.0.0.0/8"'
     unfit(rule, "10.0.0.0/33")
     unfit(rule, 10)

@@ -58,8 +58,9 @@ TABLE = {
     ),
     syntax.is_hash_key: (["client_ip", "path", "header:X-User", "cookie:id"], ["", "header:", "header:a b", "x:y", "header"]),
     syntax.is_origin: (
-        ["https://example.com", "http://localhost:3000", "null", "chrome-extension://abc"],
-        ["example.com", "https://example.com/", "https://", "://x", "*"],
+        ["https://example.com", "http://localhost:3000", "null", "chrome-extension://abc", "https://*.a.test", "http://*.a.test:81"],
+        ["example.com", "https://example.com/", "https://", "://x", "*", "https://*", "https://*.", "https://a.*.test",
+         "https://*.10.0.0.1", "https://*.[::1]", "https://*.a.test:x"],
     ),
     syntax.is_path: (["/", "/ws", "/a/", "/a%20b", "/..a", "//"], ["", "ws", "/a b", "/a?b", "/a#b", "/a/../b", "/.", "/ä", "/a\n"]),
     syntax.is_target: (["/", "/a?b=c"], ["", "a", "/a b", "/a#b", "/a\r\nX: y"]),

@@ -277,6 +277,40 @@ async def test_the_path_is_matched_without_dot_segments_and_forwarded_as_it_came
         assert (await proxy.ask(get_request("/admin/../public"))).status == 404
 
 
+@pytest.mark.parametrize(
+    ("trusted", "lines", "status"),
+    [
+        (False, (), 403),  # 192.0.2.7
+        (False, ("X-Forwarded-For: 198.51.100.1",), 403),
+        (True, ("X-Forwarded-For: 198.51.100.1",), 200),
+        (True, ("X-Forwarded-For: 198.51.100.1, 192.0.2.8",), 200),
+        (True, ("X-Forwarded-For: 198.51.100.1, 203.0.113.1",), 403),
+        (True, ("X-Forwarded-For: 198.51.100.66",), 403),
+        (True, ('Forwarded: for="198.51.100.1:4711"',), 200),
+        (True, ("X-Forwarded-For: 198.51.100.1, unknown",), 403),
+    ],
+)
+async def test_who_is_denied_by_the_route_gets_403_and_the_upstream_nothing(trusted, lines, status):
+    route = {"allow": ("198.51.100.0/24",), "deny": ("198.51.100.66",)}
+    async with proxying(answers(), route=route, listener={"trusted_proxies": ("192.0.2.0/24",)}) as proxy:
+        http = proxy.connect(trusted=trusted)
+        for _ in range(2):  # it is no reason to end the connection
+            await http.send(get_request("/", *lines))
+            assert (await http.answer()).status == status
+        await proxy.hang_up(http)
+        assert proxy.peers[0].accepted == (status == 200)
+        ended = {"client route forbidden": 2} if status == 403 else {"upstream response done": 2}
+        assert proxy.endings == ended | {"client head done": 1}
+
+
+async def test_a_trusted_proxys_client_is_x_real_ip():
+    script = answers()
+    async with proxying(script, listener={"trusted_proxies": ("192.0.2.0/24",)}) as proxy:
+        await proxy.ask(get_request("/", "X-Forwarded-For: 6.6.6.6, 198.51.100.1"), trusted=True)
+        assert script.heads[0].get(b"x-real-ip") == b"198.51.100.1"
+        assert script.heads[0].get(b"x-forwarded-for") == b"6.6.6.6, 198.51.100.1, 192.0.2.7"
+
+
 async def test_options_of_the_server_itself_is_answered_without_a_route():
     async with proxying(answers(), route={"host": ("other.test",), "path": "/app"}) as proxy:
         http = proxy.connect()

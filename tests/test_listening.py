@@ -154,6 +154,7 @@ async def test_accept_errors_are_logged_once_a_second_and_pass(tmp_path, autojum
         (("10.0.0.0/8",), "::1", False),
         (("fe80::/10",), "fe80::1%eth0", True),
         (("0.0.0.0/0", "::/0"), "unix", False),
+        (("unix:",), "unix", True),
     ],
 )
 async def test_a_client_is_believed_if_its_address_is_in_a_trusted_network(trusted, client, believed):
@@ -161,6 +162,53 @@ async def test_a_client_is_believed_if_its_address_is_in_a_trusted_network(trust
     with socket.socket() as sock:
         listener = Listener(make_context(make_config()), config, sock)
         assert listener._trusts(client) is believed
+
+
+async def test_who_is_denied_is_closed_without_a_word_and_counted():
+    config = ListenerConfig(address="127.0.0.1:0", name="l0", deny=("127.0.0.0/8",))
+    async with listener_running() as listener:
+        listener.change(config)
+        for _ in range(3):
+            async with await dial(listener.address) as stream:
+                assert await stream.receive_some() == b""
+        assert active(listener) == 0
+        assert listener.context.metrics.value(m.CONNECTIONS_REJECTED, ("l0", Reason.FORBIDDEN)) == 3
+        listener.change(ListenerConfig(address="127.0.0.1:0", name="l0", deny=("127.0.0.0/8",), allow=("127.0.0.1",)))
+        async with await dial(listener.address) as stream:
+            await stream.send_all(get_request())
+            assert b" 503 " in await stream.receive_some()
+
+
+async def test_who_is_not_allowed_is_denied_on_a_unix_socket_too(tmp_path):
+    address = f"unix:{tmp_path / 'public'}"
+    async with listener_running(address) as listener:
+        listener.change(ListenerConfig(address=address, name="l0", allow=("0.0.0.0/0",)))
+        async with await dial(address) as stream:
+            assert await stream.receive_some() == b""
+        listener.change(ListenerConfig(address=address, name="l0", allow=("unix:",)))
+        async with await dial(address) as stream:
+            await stream.send_all(get_request())
+            assert b" 503 " in await stream.receive_some()
+
+
+async def test_rejections_are_logged_once_a_second_for_each_reason(tmp_path, autojump_clock):
+    address = f"unix:{tmp_path / 'public'}"
+    async with listener_running(address) as listener:
+
+        async def knock(times):
+            for _ in range(times):
+                async with await dial(address) as stream:
+                    assert await stream.receive_some() == b""
+
+        listener.change(ListenerConfig(address=address, name="l0", deny=("unix:",)))
+        await knock(3)
+        await trio.sleep(1)
+        await knock(2)
+        said = [event for event in listener.context.log.events if event["event"] == "connection_rejected"]
+        assert [(one["reason"], one["client"], one["more_since_last"]) for one in said] == [
+            ("forbidden", "unix", 0),
+            ("forbidden", "unix", 2),
+        ]
 
 
 async def test_garbage_is_answered_and_counted_off():

@@ -267,12 +267,23 @@ async def test_a_1_0_client_cannot_upgrade():
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("https://a.test", 101), ("HTTPS://A.test", 101), ("https://evil.test", 403), ("null", 403), (None, 101)],
+    [
+        ("https://a.test", 101),
+        ("HTTPS://A.test", 101),
+        ("https://a.test:443", 101),
+        ("https://x.b.test", 101),
+        ("https://evil.test", 403),
+        ("https://a.test\r\nOrigin: https://evil.test", 403),
+        ("https://a.test\r\nOrigin: https://a.test", 403),
+        ("", 403),
+        ("null", 403),
+        (None, 101),
+    ],
 )
 async def test_only_allowed_origins_get_a_tunnel(origin, status):
-    async with proxying(accepts(), route={"allowed_origins": ("https://A.test",)}) as proxy:
+    async with proxying(accepts(), route={"allowed_origins": ("https://A.test", "https://*.b.test")}) as proxy:
         http = proxy.connect()
-        await http.send(upgrade_request("/", *([f"Origin: {origin}"] if origin else [])))
+        await http.send(upgrade_request("/", *([f"Origin: {origin}"] if origin is not None else [])))
         assert (await http.answer()).status == status
         if status == 403:
             assert await http.at_end()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trioproxy.addresses import networks, real_client
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.rewriting import REQUEST_ID
 from trioproxy.streaming import BROKEN, broken, has_hung_up, post, receive, receive_at_once, send
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from trioproxy.config import ListenerConfig
     from trioproxy.waits import Wait
+    from trioproxy.wire.headers import Headers
 
 READ_SIZE = 64 * 1024  # octets; also the bound of what is read ahead of pipelined requests
 # A short answer fits every socket buffer; a client that does not take even that within this long gets a close.
@@ -61,6 +63,12 @@ class Client:
     request_id: bytes = b""  # what X-Request-Id is in the answer under way; b"" leaves it to the upstream
     ended: bool = False  # the client has sent FIN
     cut: bool = False  # nothing more can be told to it: close without ceremony
+
+    def real_address(self, headers: Headers) -> str:
+        """The IP address that a request came from first, as far as trusted proxies tell it; or "unix"."""
+        if not self.trusted:
+            return self.address
+        return real_client(self.address, headers, networks(self.entrance.config.trusted_proxies))
 
     def give_up(self) -> None:
         """Nothing more can be told to this client, or read from it."""

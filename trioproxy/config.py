@@ -61,7 +61,9 @@ HostHeader = Annotated[
 Path = Annotated[str, rules.text('a path that starts with "/", without query, blanks or dot segments', syntax.is_path)]
 Target = Annotated[str, rules.text('a path that starts with "/", without blanks', syntax.is_target)]
 Network = Annotated[str, rules.network()]
-Origin = Annotated[str, rules.lower(rules.text('an origin such as "https://example.com"', syntax.is_origin))]
+Origin = Annotated[
+    str, rules.lower(rules.text('an origin such as "https://example.com" or "https://*.example.com"', syntax.is_origin))
+]
 TokenOrNone = Annotated[str, rules.text('one word without blanks or separators, or ""', syntax.is_token, empty=True)]
 Token = Annotated[str, rules.text("one word without blanks or separators", syntax.is_token)]
 FieldName = Annotated[
@@ -205,6 +207,8 @@ class ListenerConfig:
     )
     proxy_protocol: Flag = setting(False, "Expect a PROXY v1 or v2 header.", later=True)
     trusted_proxies: tuple[Network, ...] = setting((), "Networks whose X-Forwarded-* (and PROXY headers) are believed.")
+    allow: tuple[Network, ...] = setting((), "Networks that may connect; () is all. The smaller network counts.")
+    deny: tuple[Network, ...] = setting((), "Networks that may not: their connections are closed without a word.")
     max_connections_per_client: CountOrNone = setting(0, "Connections from one address, 0 = no limit.", later=True)
     handshake_rate: Rate = setting(0.0, "New tunnels a second, 0 = no limit; above it 503 and Retry-After.", later=True)
     tls: ListenerTlsConfig | None = setting(None, "Certificate and key.", later=True)
@@ -242,7 +246,11 @@ class RouteConfig:
     set_headers: Mapping[FieldName, FieldValue] = table(dict, 'Fields set on the request; "" removes.')
     strip_prefix: Flag = setting(False, "Take the route's path off the target.")
     replace_prefix: Path | None = setting(None, "Put this in its place: what proxy_pass with a URI does.")
-    allowed_origins: tuple[Origin, ...] = setting((), "Other Origins get 403; () is no check.")
+    allow: tuple[Network, ...] = setting((), "Networks whose clients are served; () is all. The smaller one counts.")
+    deny: tuple[Network, ...] = setting((), "Networks whose clients get 403.")
+    allowed_origins: tuple[Origin, ...] = setting(
+        (), 'Upgrades with other Origins get 403, "https://*.example.com" is all below it; () is no check.'
+    )
     timeouts: TimeoutsConfig = table(TimeoutsConfig, "Of this route alone.")
     websocket: WebSocketConfig = table(WebSocketConfig, "Of this route alone.")
 

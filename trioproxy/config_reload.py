@@ -64,12 +64,12 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     WebSocketConfig: {
         Reload.TUNNELS: "ping_interval ping_timeout max_message_bytes max_message_rate max_age strict",
     },
-    ListenerConfig: {Reload.WAY: "address", Reload.NAME: "name", Reload.CONNECTIONS: "trusted_proxies"},
+    ListenerConfig: {Reload.WAY: "address", Reload.NAME: "name", Reload.CONNECTIONS: "trusted_proxies allow deny"},
     RouteConfig: {
         Reload.WAY: "host path listeners pool",
         Reload.NAME: "name",
         Reload.REQUESTS: "exact host_header forwarded request_id set_headers strip_prefix replace_prefix "
-        "allowed_origins",
+        "allow deny allowed_origins",
     },
     UpstreamConfig: {Reload.WAY: "address", Reload.REQUESTS: "weight max_connections backup"},
     HealthConfig: {Reload.PROBES: "probe path host port headers subprotocol expect interval timeout rise fall"},

@@ -200,8 +200,8 @@ def lower(rule: Rule) -> Rule:
 
 
 def network() -> Rule:
-    """An IP network in CIDR form, or one address."""
-    expected = 'a network such as "10.0.0.0/8" or an address'
+    """An IP network in CIDR form, one address, or `unix:` for whoever comes by a Unix socket."""
+    expected = 'a network such as "10.0.0.0/8", an address or "unix:"'
 
     def refuse(value: object, meant: str | None = None) -> NoReturn:
         raise Unfit(expected, value, meant)
@@ -209,6 +209,8 @@ def network() -> Rule:
     def read(value: object) -> str:
         if not isinstance(value, str):
             refuse(value)
+        if value == "unix:":
+            return value
         try:
             found = ipaddress.ip_network(value, strict=False)
         except ValueError:

@@ -151,10 +151,15 @@ def is_hash_key(value: str) -> bool:
 
 
 def is_origin(origin: str) -> bool:
-    """Whether this is an Origin as browsers send it (RFC 6454 section 6.2): no path, not even a slash."""
+    """Whether this is an Origin as browsers send it (RFC 6454 section 6.2): no path, not even a slash.
+
+    The first label of a name may be `*`.
+    """
     scheme, separator, host = origin.partition("://")
+    below = host.removeprefix("*.")
+    fits = is_host_value(below) and (below == host or is_host_pattern(f"*.{below.partition(':')[0]}"))
     return origin == "null" or (
-        bool(separator) and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) is not None and is_host_value(host)
+        bool(separator) and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) is not None and fits
     )
 
 

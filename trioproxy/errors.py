@@ -54,7 +54,7 @@ class Reason(StrEnum):
     AGED = "aged"  # open for as long as `websocket.max_age` allows
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
     NO_ROUTE = "no_route"  # no route leads anywhere for this host and path
-    FORBIDDEN = "forbidden"  # Origin not among `allowed_origins`
+    FORBIDDEN = "forbidden"  # Origin not among `allowed_origins`, or client kept out by `allow` and `deny`
     NO_UPSTREAM = "no_upstream"  # none is up, or none left to try
     FULL = "full"  # some are up, but hold as many leases as their `max_connections` allows
     REFUSED = "refused"  # connect refused; the upstream answered an upgrade with no 101

@@ -43,6 +43,7 @@ class Exchange:
             self.head,
             self.route,
             client="" if address == "unix" else address,
+            real_client=self._real_client() if self.client.trusted else "",
             scheme=self.client.scheme,
             trusted=self.client.trusted,
             via=self.context.config.server.via,
@@ -51,3 +52,8 @@ class Exchange:
             framing=framing,
         )
         return request_head(self.head.method, rewrite_target(self.route, self.head.target), fields)
+
+    def _real_client(self) -> str:
+        """What X-Real-IP says, where a trusted proxy has not said it."""
+        found = self.client.real_address(self.head.headers)
+        return "" if found == "unix" else found

@@ -1,4 +1,4 @@
-"""Accepting clients: each accepted socket becomes a counted connection task, or a 503 where there are too many.
+"""Accepting clients: each accepted socket becomes a counted connection task, or is turned away: too many, unwanted.
 
 Binding is `transport`'s work and the accept loop `accepting`'s; what is done with a connection is told in `connection`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from ipaddress import ip_address, ip_network
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,6 +15,7 @@ import trio
 
 from trioproxy import accepting, streaming, transport
 from trioproxy import metrics as m
+from trioproxy.addresses import admits, networks
 from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
@@ -29,12 +30,8 @@ if TYPE_CHECKING:
 
 # Clients above the limit whose 503 is on its way; past that many at a time they are just closed.
 MOST_REJECTIONS: Final = 100
-# One line a second about accept errors is enough: with no descriptor left there are thousands.
-ERROR_LOG_SECONDS: Final = 1.0
-
-
-def _networks(config: ListenerConfig) -> tuple[Any, ...]:
-    return tuple(ip_network(cidr, strict=False) for cidr in config.trusted_proxies)
+# One line a second about accept errors, and about each reason to reject clients, is enough: there may be thousands.
+LOG_SECONDS: Final = 1.0
 
 
 @attrs.define(eq=False)
@@ -47,14 +44,14 @@ class Listener:
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
     closed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _trusted: tuple[Any, ...] = attrs.field(init=False)
     _rejections: int = attrs.field(default=0, init=False)
-    _last_error: float = attrs.field(default=float("-inf"), init=False)
+    _last_error: float = attrs.field(default=-math.inf, init=False)
+    # By reason: when a rejection was last logged, and how many were not since.
+    _rejected: dict[Reason, tuple[float, int]] = attrs.field(factory=dict, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.address = transport.format_address(self.sock)
-        self._trusted = _networks(self.config)
 
     @property
     def config(self) -> ListenerConfig:
@@ -88,7 +85,6 @@ class Listener:
     def change(self, config: ListenerConfig) -> None:
         """Go on with other settings on the same address; whom it trusts matters to clients accepted from here on."""
         before, self.entrance.config = self.entrance.config, config
-        self._trusted = _networks(config)
         if before.name != config.name:  # what is open counts under the name of today, as its end will
             self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (before.name,), -self.active)
             self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,), self.active)
@@ -106,19 +102,19 @@ class Listener:
     def _accepted(
         self, connections: trio.Nursery, handle: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any
     ) -> None:
-        context = self.context
-        context.metrics.inc(m.CONNECTIONS, (self.config.name,))
-        if not context.connection_began():
-            context.metrics.inc(m.CONNECTIONS_REJECTED, (self.config.name, Reason.OVERLOADED))
-            if self._rejections >= MOST_REJECTIONS:
-                sock.close()
-            else:
-                self._rejections += 1
-                connections.start_soon(self._reject, transport.as_stream(sock))
-            return
+        context, config = self.context, self.config
+        context.metrics.inc(m.CONNECTIONS, (config.name,))
         client = transport.client_name(peer)
+        if not admits(config.allow, config.deny, client):
+            self._note_rejection(Reason.FORBIDDEN, client)
+            sock.close()
+            return
+        if not context.connection_began():
+            self._note_rejection(Reason.OVERLOADED, client)
+            self._turn_away(connections, sock)
+            return
         self.active += 1
-        context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,))
+        context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
         handle = functools.partial(handle, address=client, trusted=self._trusts(client))
         # A name of Trio's making would be a string of its own for every connection.
         connections.start_soon(handle, context, transport.as_stream(sock), name="connection")
@@ -127,6 +123,26 @@ class Listener:
         self.context.connection_ended()
         self.active -= 1
         self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
+
+    def _note_rejection(self, reason: Reason, client: str) -> None:
+        name = self.config.name
+        self.context.metrics.inc(m.CONNECTIONS_REJECTED, (name, reason))
+        now = trio.current_time()
+        logged, since = self._rejected.get(reason, (-math.inf, 0))
+        if now - logged < LOG_SECONDS:
+            self._rejected[reason] = (logged, since + 1)
+            return
+        self._rejected[reason] = (now, 0)
+        self.context.log.warning(
+            "connection_rejected", listener=name, reason=reason.value, client=client, more_since_last=since
+        )
+
+    def _turn_away(self, connections: trio.Nursery, sock: socket.socket) -> None:
+        if self._rejections >= MOST_REJECTIONS:
+            sock.close()
+        else:
+            self._rejections += 1
+            connections.start_soon(self._reject, transport.as_stream(sock))
 
     async def _reject(self, stream: Socket) -> None:
         try:
@@ -138,14 +154,12 @@ class Listener:
             await trio.aclose_forcefully(stream)
 
     def _trusts(self, client: str) -> bool:
-        if not self._trusted or client == "unix":
-            return False
-        address = ip_address(client.partition("%")[0])
-        return any(address in network for network in self._trusted)
+        trusted = self.config.trusted_proxies
+        return bool(trusted) and client in networks(trusted)
 
     def _accept_failed(self, error: OSError) -> None:
         self.context.metrics.inc(m.ACCEPT_FAILURES, (self.config.name, accepting.shortage(error)))
         now = trio.current_time()
-        if now - self._last_error >= ERROR_LOG_SECONDS:
+        if now - self._last_error >= LOG_SECONDS:
             self._last_error = now
             self.context.log.error("accept_failed", listener=self.config.name, reason=error.strerror or str(error))

@@ -31,12 +31,14 @@ def upstream_fields(
     trusted: bool,
     via: str,
     upstream: str,
+    real_client: str = "",
     request_id: bytes = b"",
     framing: Collection[Field] = (),
 ) -> list[Field]:
     """The fields of `head` as `upstream` (its address) shall see them: of hop-by-hop ones, `framing` alone.
 
-    `client` is the peer's IP address, `trusted` whether its own X-Forwarded-* are believed. Removing comes before
+    `client` is the peer's IP address, `trusted` whether its own X-Forwarded-* are believed, `real_client` whom the
+    request came from first by what trusted ones say; "" is the peer. Removing comes before
     adding, so that a Connection token cannot remove what the proxy adds (CVE-2024-45410).
     """
     fields = [*head.headers.end_to_end()]
@@ -48,7 +50,9 @@ def upstream_fields(
     elif host != head.host:
         put(fields, b"Host", host)
     if route.forwarded:
-        fields = add_forwarded(fields, client=client, scheme=scheme, host=head.host, trusted=trusted)
+        fields = add_forwarded(
+            fields, client=client, scheme=scheme, host=head.host, trusted=trusted, real_client=real_client or client
+        )
     if via:
         fields.append(via_field(head.version, via))
     if request_id:

@@ -19,6 +19,7 @@ from trioproxy.counts import HandshakeResult
 from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
+from trioproxy.origins import origins
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, send, unwatch
@@ -107,8 +108,8 @@ def _refusal(connection: UpstreamConnection, head: ResponseHead) -> ProxyError:
 def _check_origin(exchange: Exchange) -> None:
     """Refuse browsers' requests from other sites (RFC 6455 §10.2); those without an Origin come from no browser."""
     allowed = exchange.route.allowed_origins
-    origin = exchange.head.headers.get(b"Origin")
-    if allowed and origin is not None and origin.decode("latin-1").lower() not in {item.lower() for item in allowed}:
+    said = exchange.head.headers.get_all(b"Origin") if allowed else ()
+    if len(said) > 1 or any(origin not in origins(allowed) for origin in said):
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.FORBIDDEN, 403, "Origin is not in allowed_origins")
 
 

@@ -32,7 +32,10 @@ def test_failures_that_alerts_wait_for_have_their_series_at_0():
     metrics = m.Metrics()
     declare_series(metrics, make_config("a:1", "b:1"))
     found = {(sample.metric, sample.labels) for sample in metrics.samples() if sample.value is None}
-    assert {labels for metric, labels in found if metric is m.CONNECTIONS_REJECTED} == {("l0", "overloaded")}
+    assert {labels for metric, labels in found if metric is m.CONNECTIONS_REJECTED} == {
+        ("l0", "overloaded"),
+        ("l0", "forbidden"),
+    }
     bugs = {("proxy", phase, "internal") for phase in Phase}
     assert {labels for metric, labels in found if metric is m.ENDINGS} == bugs
     cuts = {(POOL, upstream, by, "none") for upstream in ("a:1", "b:1") for by in Source}

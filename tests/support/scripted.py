@@ -247,7 +247,7 @@ def make_context(addresses: list[str], relay: Any, *, log: Log | None = None, **
     pool = PoolConfig(name="backend", upstreams=upstreams, **settings.get("pool", {}))
     config = Config(
         server=ServerConfig(**settings.get("server", {})),
-        listeners=(ListenerConfig(name="public", address="127.0.0.1:0"),),
+        listeners=(ListenerConfig(**{"name": "public", "address": "127.0.0.1:0", **settings.get("listener", {})}),),
         routes=(route,),
         pools={"backend": pool},
         timeouts=timeouts,
@@ -272,7 +272,7 @@ def make_context(addresses: list[str], relay: Any, *, log: Log | None = None, **
 async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **settings: Any) -> AsyncIterator[Harness]:
     """Connections to a pool of scripted upstreams (or given addresses).
 
-    `settings` are tables of the configuration: `pool`, `route`, `limits`, `timeouts`, `server`, and `upstream` for
+    `settings` are tables of the configuration: `pool`, `route`, `listener`, `limits`, `timeouts`, `server`, and `upstream` for
     what all upstreams have in common. `bugs` is how many exceptions the test provokes that the proxy has to survive.
     """
     before = open_descriptors()

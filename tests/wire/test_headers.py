@@ -201,6 +201,13 @@ def test_via_says_the_version_received():
     assert via_field(b"1.1", "edge").line == b"Via: 1.1 edge\r\n"
 
 
+def test_who_a_trusted_proxy_saw_is_the_real_client_unless_it_says_so_itself():
+    said, own = b"X-Forwarded-For: 198.51.100.1", b"X-Real-IP: 203.0.113.5"
+    real = (b"X-Real-IP", b"198.51.100.1")
+    assert forwarded(fields(said), trusted=True, real_client="198.51.100.1").count(real) == 1
+    assert real not in forwarded(fields(said, own), trusted=True, real_client="198.51.100.1")
+
+
 def test_a_trusted_peer_without_an_address_starts_no_chain():
     said = (b"X-Forwarded-Proto", b"https")
     assert forwarded(Headers.from_pairs([said]), client="", trusted=True) == [said, (b"X-Forwarded-Host", b"a.test")]

@@ -122,8 +122,8 @@ CONNECTIONS: Final = Metric.counter(
 )
 CONNECTIONS_REJECTED: Final = Metric.counter(
     "trioproxy_connections_rejected_total",
-    "Client connections closed without being served: `overloaded` is above trioproxy_connections_limit. They are told "
-    "503, and to come again.",
+    "Client connections closed without being served: `overloaded` is above trioproxy_connections_limit, they are told "
+    "503, and to come again; `forbidden` is not in `allow` or in `deny` of the listener, they are told nothing.",
     ("listener", "reason"),
 )
 CONNECTIONS_LIMIT: Final = Metric.gauge(

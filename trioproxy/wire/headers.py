@@ -175,11 +175,14 @@ def put(fields: list[Field], name: bytes, value: bytes) -> None:
     fields.append(new)
 
 
-def add_forwarded(fields: list[Field], *, client: str, scheme: str, host: bytes, trusted: bool) -> list[Field]:
+def add_forwarded(
+    fields: list[Field], *, client: str, scheme: str, host: bytes, trusted: bool, real_client: str | None = None
+) -> list[Field]:
     """Say who asked, and how: X-Forwarded-For, -Proto, -Host and X-Real-IP, behind `fields`.
 
     A trusted peer's values are kept and its address `client` is appended to the chain; any other peer's (and its
     Forwarded, RFC 7239) are replaced by what we saw. An empty `client` (a Unix socket) or `host` adds no line.
+    Where a trusted peer does not say X-Real-IP itself, it is `real_client`, or `client` where that is None.
     """
     seen = (_remembered_seen if len(host) <= MAX_REMEMBERED else _seen)(client, scheme, host)
     said = [field for field in fields if field.key in FORWARDED]
@@ -190,6 +193,8 @@ def add_forwarded(fields: list[Field], *, client: str, scheme: str, host: bytes,
     chain = [field.value for field in said if field.key == b"x-forwarded-for"]
     if chain := [value for value in (*chain, client.encode("ascii")) if value]:
         put(fields, b"X-Forwarded-For", b", ".join(chain))
+    if real_client and real_client != client:
+        seen = (*without(seen, (b"x-real-ip",)), make_field(b"X-Real-IP", real_client.encode("ascii")))
     known = {field.key for field in fields}
     return [*fields, *without(seen, known)]
 
