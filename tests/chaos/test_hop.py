@@ -1,11 +1,14 @@
 """The way to an upstream, over real sockets, with faults on it."""
 
+import socket
+
 import trio
 from support.chaos import ANSWER, MARKED, hop_before_echo
 from support.frames import BINARY, CLOSE, TEXT, frame
 from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
+from trioproxy.chaos.hop import Hop
 
 HELLO = frame(TEXT, b"hello")
 
@@ -61,6 +64,38 @@ async def test_refused_is_what_comes_and_not_what_is_open():
         await rig.accepts()
         await rig.connect("0-1")
         assert not rig.hop.harmed
+
+
+def connects(port):
+    with socket.socket() as sock:
+        return not sock.connect_ex(("127.0.0.1", port))
+
+
+async def test_it_refuses_from_the_moment_that_it_is_told_to_the_one_it_is_not():
+    async with hop_before_echo() as rig:
+        fault = FAULTS["refuse"]()
+        for _ in range(3):
+            assert connects(rig.hop.port)
+            rig.hop.begin(fault)
+            assert not connects(rig.hop.port)
+            rig.hop.end(fault)
+        await rig.connect()
+
+
+async def test_what_is_no_http_passes_at_once():
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        hop = Hop(0, listener.socket.getsockname())
+        await nursery.start(hop.run)
+        client = await trio.open_tcp_stream("127.0.0.1", hop.port)
+        server = await listener.accept()
+        await server.send_all(b"220 ready")
+        assert await client.receive_some() == b"220 ready"
+        await client.send_all(b"PING")
+        assert await server.receive_some() == b"PING"
+        nursery.cancel_scope.cancel()
+    for stream in (client, server, listener):
+        await stream.aclose()
 
 
 async def test_what_is_reset_is_open_or_opened_while_it_lasts():

@@ -60,8 +60,21 @@ def test_without_an_upgrade_all_behind_the_head_is_body():
 
 
 def test_an_endless_head_passes_as_it_is():
-    found = parts([b"x" * MOST_HEAD, b"x"], upgraded=False)
-    assert found == [Part(Kind.BODY, b"x" * (MOST_HEAD + 1)), Part(Kind.END)]
+    head = b"GET /".ljust(MOST_HEAD, b"x")
+    found = parts([head, b"x"], upgraded=False)
+    assert found == [Part(Kind.BODY, head + b"x"), Part(Kind.END)]
+
+
+@pytest.mark.parametrize("data", [b"PING", b"get key\r\n", b"GET key\r\n", b"220 ready\r\n", b"\x16\x03\x01", b"\n"])
+def test_what_is_not_http_does_not_wait_for_a_blank_line(data):
+    assert list(Splitter().split(data)) == [Part(Kind.BODY, data)]
+
+
+@pytest.mark.parametrize("head", [HEAD, b"OPTIONS * HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_is_one_whatever_the_reads(head):
+    splitter = Splitter()
+    found = [part for byte in head for part in splitter.split(bytes([byte]))]
+    assert found == [Part(Kind.HEAD, head)]
 
 
 def test_what_came_no_further_passes_before_the_end():

@@ -48,6 +48,7 @@ class Hop:
     _count: int = attrs.field(default=0, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _unreachable: bool = attrs.field(default=False, init=False)
+    _listener: trio.socket.SocketType | None = attrs.field(default=None, init=False)
 
     @property
     def address(self) -> str:
@@ -56,13 +57,13 @@ class Hop:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Relay until cancelled; started when it has its port."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                with self._bound() as sock:
-                    if not self._refuses():
-                        sock.listen(_BACKLOG)
-                    task_status.started()
-                    task_status = trio.TASK_STATUS_IGNORED
+        with self._bound() as sock:
+            self._listener = sock
+            self._follow()
+            task_status.started()
+            async with trio.open_nursery() as nursery:
+                while True:
+                    self._changed = trio.Event()
                     async with trio.open_nursery() as turn:
                         if self._refuses():
                             turn.start_soon(self._await_return)
@@ -72,21 +73,36 @@ class Hop:
                         turn.cancel_scope.cancel()
 
     def _bound(self) -> trio.socket.SocketType:
-        """A socket at the port; one that is bound and does not listen refuses, and nobody else can take the port."""
-        sock = trio.socket.socket(stdlib.AF_INET, stdlib.SOCK_STREAM)
-        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
-        inner: stdlib.socket = sock._sock  # type: ignore[attr-defined]  # noqa: SLF001 - its bind is async for names' sake
-        inner.bind((self.host, self.port))
-        self.port = sock.getsockname()[1]
-        self._changed = trio.Event()
-        return sock
+        """A socket at the port, which keeps it whether it listens or not.
+
+        Linux keeps a port that a bind has named, not one that it has chosen (SOCK_BINDPORT_LOCK).
+        """
+        with _bound_to(self.host, self.port) as chosen:
+            self.port = chosen.getsockname()[1]
+            return trio.socket.from_stdlib_socket(_bound_to(self.host, self.port))
+
+    def _follow(self) -> None:
+        """Listen or do not, from this moment on: who has begun a fault may connect in the next."""
+        if self._listener is None:
+            return
+        with contextlib.suppress(OSError):  # it does not listen
+            if self._refuses():
+                self._listener.shutdown(stdlib.SHUT_RD)  # what is bound and does not listen, refuses (tcp(7))
+            else:
+                self._listener.listen(_BACKLOG)
+        self._changed.set()
 
     def _refuses(self) -> bool:
         return self._unreachable or any(on.fault.opening is Opening.REFUSE for on in self._on)
 
     async def _accept(self, sock: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         while True:
-            client, (_, port) = await sock.accept()
+            try:
+                client, (_, port) = await sock.accept()
+            except OSError:
+                if self._refuses():  # and `run` is about to cancel this
+                    return
+                raise
             self._count += 1
             link = _Link(self, trio.SocketStream(client), port, Random(f"{self.seed} {self.number} {self._count}"))
             nursery.start_soon(link.run)
@@ -103,7 +119,7 @@ class Hop:
         """Whether something listens at the target, as a connect has shown."""
         if self._unreachable is reached:
             self._unreachable = not reached
-            self._changed.set()
+            self._follow()
 
     def begin(self, fault: ConnectionFault) -> None:
         """Let a fault loose on what is open and on what comes."""
@@ -115,7 +131,7 @@ class Hop:
                 self.harmed.add(link.name)
             fault.strike(link)
         if fault.opening is Opening.REFUSE:
-            self._changed.set()
+            self._follow()
 
     def end(self, fault: ConnectionFault) -> None:
         """Stop a fault that is on."""
@@ -127,7 +143,7 @@ class Hop:
         for link in [link for link in self.links if on.chooses(link)]:
             fault.release(link)
         if fault.opening is Opening.REFUSE:
-            self._changed.set()
+            self._follow()
 
     def harm(self, ports: Collection[int] | None = None) -> None:
         """Note that what is open now may lose messages or end; with `ports` only what the proxy has at them."""
@@ -136,6 +152,13 @@ class Hop:
     def on(self, link: _Link) -> Iterable[_On]:
         """The faults that concern this connection now."""
         return [on for on in self._on if on.chooses(link)]
+
+
+def _bound_to(host: str, port: int) -> stdlib.socket:
+    sock = stdlib.socket(stdlib.AF_INET, stdlib.SOCK_STREAM)
+    sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
 
 
 @attrs.define(eq=False)

@@ -5,6 +5,7 @@ Pure. It follows frames and holds nobody to a rule (`wire.websocket` does that f
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MOST_HEAD: Final = 64 * 1024  # bytes; what is longer passes as it is
 _CONTROL: Final = 8  # an opcode from here on is a control frame's (RFC 6455 §5.5)
 _TWO_BYTES: Final = 126
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_STARTS: Final = (b"HTTP/1.", *(f"{method} ".encode() for method in _METHODS))
+_FIRST_LINE: Final = re.compile(rb"(?:HTTP/1\.\d .*|[A-Z]+ .* HTTP/1\.\d)\r?")
 
 
 class Kind(Enum):
@@ -94,8 +98,9 @@ class Splitter:
         yield Part(Kind.END)
 
     def _take_head(self) -> Part | None:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0 and len(self._buffer) <= MOST_HEAD:
+        is_http = _begins_a_head(self._buffer)
+        end = self._buffer.find(b"\r\n\r\n") if is_http else -1
+        if is_http and end < 0 and len(self._buffer) <= MOST_HEAD:
             return None
         self._head = False
         self.boundary = True
@@ -124,6 +129,14 @@ class Splitter:
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
+
+
+def _begins_a_head(data: bytearray) -> bool:
+    """Whether a head of HTTP may become of it; what is none must not wait for a blank line."""
+    line, complete, _ = data.partition(b"\n")
+    if complete:
+        return _FIRST_LINE.fullmatch(line) is not None
+    return any(line[: len(start)] == start[: len(line)] for start in _STARTS)
 
 
 def _header(data: bytearray) -> tuple[int, int]:
