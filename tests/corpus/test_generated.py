@@ -1,12 +1,11 @@
 """Whatever is sent, and however it is cut: generated messages, mutated cases of the corpus, and h11 for a second opinion."""
 
-from itertools import pairwise
-
 import h11
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.corpus import load_cases
 from support.fuzz import examples
+from support.http_messages import TCHAR, cut, mutated
 from support.http_parsing import bytewise, read_answer, read_requests
 
 from trioproxy.wire.headers import Headers
@@ -15,7 +14,6 @@ from trioproxy.wire.http1 import LAST_CHUNK, BodyKind, Data, chunk, request_head
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
-TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SPECIAL = {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"}
 
 
@@ -32,13 +30,6 @@ bodies = st.one_of(
     st.binary(max_size=40),
     st.lists(st.binary(min_size=1, max_size=20), max_size=5),
 )  # no body, a length, chunks
-
-
-@st.composite
-def cut(draw, raw):
-    places = draw(st.lists(st.integers(0, len(raw)), max_size=6))
-    bounds = [0, *sorted(places), len(raw)]
-    return [raw[start:end] for start, end in pairwise(bounds)]
 
 
 def framed(body):
@@ -116,43 +107,6 @@ def read_by_us(raw):
 
 
 PLAIN = [case.raw for case in load_cases() if len(case.raw) < 1000 and b"//a.test" not in case.raw]  # origin-form
-PIECES = [
-    *(
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b" ",
-        b"\t",
-        b"\0",
-        b"\x0b",
-        b":",
-        b",",
-        b"0",
-        b"5",
-        b";",
-        b"=",
-        b"\xff",
-        b"chunked",
-        b"close",
-    ),
-    b"GET / HTTP/1.1\r\n",
-    b"Host: b\r\n",
-    b"Content-Length: 5\r\n",
-    b"Transfer-Encoding: chunked\r\n",
-    b"0\r\n\r\n",
-]
-
-
-@st.composite
-def mutated(draw, seeds):
-    """A seed with a few pieces put in, doubled, swapped or taken out."""
-    raw = draw(st.sampled_from(seeds))
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(raw)))
-        end = draw(st.integers(start, min(start + 8, len(raw))))
-        middle = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3), st.just(raw[start:end] * 2)))
-        raw = raw[:start] + middle + raw[end:]
-    return raw
 
 
 @given(st.one_of(st.sampled_from(PLAIN), mutated(PLAIN)))

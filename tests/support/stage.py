@@ -1,0 +1,127 @@
+"""A whole proxy in this process between sockets that the test holds, moved on only while the test waits for it.
+
+Nobody else runs: when `settle` returns, every byte has gone as far as it will ever go, so that an answer which has not come by
+then is one that hangs. That takes no time-outs and a millisecond for an exchange. Real processes are in `proxy`.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import attrs
+from support.http_client import split_address
+from trio.testing import wait_all_tasks_blocked
+
+import trioproxy
+from trioproxy.config import AdminConfig, Config, HealthConfig, ListenerConfig, PoolConfig, RouteConfig, UpstreamConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+READ_BYTES = 1 << 20
+
+
+@attrs.define(eq=False)
+class End:
+    """One connected socket of the test's; `received` grows whenever it is looked at."""
+
+    socket: socket.socket
+    received: bytes = b""
+    ended: bool = False
+    reset: bool = False
+    answered: int = 0  # for who plays an upstream: how many requests of `received` have had their answer
+
+    def look(self) -> bool:
+        """Take in what has come; whether anything has."""
+        before = len(self.received), self.ended
+        while not self.ended:
+            try:
+                data = self.socket.recv(READ_BYTES)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                self.reset = self.ended = True
+                break
+            self.received += data
+            self.ended = not data
+        return before != (len(self.received), self.ended)
+
+    def send(self, data: bytes) -> None:
+        """What the other side does not want any more is lost; more than a socket takes at once is a mistake of the test."""
+        with suppress(ConnectionError):
+            assert self.socket.send(data) == len(data)
+
+    def finish(self) -> None:
+        """FIN."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+
+@attrs.define(eq=False)
+class Stage:
+    """The proxy, and the upstream's listening socket. `upstreams` are the connections the proxy has open."""
+
+    address: tuple[str, int]
+    listener: socket.socket
+    upstreams: list[End] = attrs.Factory(list)
+    clients: list[End] = attrs.Factory(list)
+
+    def client(self) -> End:
+        """A connection to the proxy, closed by `clear`."""
+        self.clients.append(_end(socket.create_connection(self.address)))
+        return self.clients[-1]
+
+    async def settle(self, play: Callable[[End], None] | None = None) -> None:
+        """Let all go on until nothing moves; `play` is shown each upstream connection on which something has come."""
+        while True:
+            await wait_all_tasks_blocked()
+            self._accept()
+            moved = [end for end in self.upstreams if end.look()]
+            if not moved:
+                return
+            for end in moved:
+                if play is not None:
+                    play(end)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                end, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            self.upstreams.append(_end(end))
+
+    def clear(self, upstreams: Callable[[End], bool]) -> None:
+        """Close all clients' connections, and those upstream ones for which `upstreams` says so."""
+        for ends, wanted in ((self.clients, lambda _: True), (self.upstreams, upstreams)):
+            for end in [end for end in ends if wanted(end)]:
+                end.socket.close()
+                ends.remove(end)
+
+
+def _end(connected: socket.socket) -> End:
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # nothing may wait for an acknowledgement
+    connected.setblocking(False)
+    return End(connected)
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        upstream = UpstreamConfig(address="{}:{}".format(*listener.getsockname()))
+        pool = PoolConfig(name="all", upstreams=(upstream,), health=HealthConfig(probe="none"))
+        config = Config(
+            admin=AdminConfig(address=""),
+            listeners=(ListenerConfig(address="127.0.0.1:0"),),
+            routes=(RouteConfig(path="/", pool="all"),),
+            pools={"all": pool},
+        )
+        async with trioproxy.serve(config) as proxy:
+            running = Stage(split_address(proxy.listeners[0].address), listener)
+            try:
+                yield running
+            finally:
+                running.clear(lambda _: True)
