@@ -3,7 +3,7 @@
 import pytest
 
 from trioproxy.chaos.faults import FAULTS
-from trioproxy.chaos.scenario_file import load_scenario, parse_scenario, shipped
+from trioproxy.chaos.scenario_file import load_scenario, parse_scenario, scenario_text, shipped
 from trioproxy.config_file import ConfigError
 
 WHOLE = """
@@ -114,6 +114,7 @@ def test_a_file_is_read_and_one_that_ships_is_found_by_its_name(tmp_path):
     path.write_text(WHOLE)
     assert load_scenario(path).title == "Words"
     assert load_scenario("kill-one").title == parse_scenario(shipped()["kill-one"], "").title
+    assert (scenario_text(path), scenario_text("kill-one")) == (WHOLE, shipped()["kill-one"])
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load_scenario(tmp_path / "other.toml")
 

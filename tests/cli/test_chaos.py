@@ -24,13 +24,17 @@ def chaos(*arguments, folder):
 def test_what_holds_is_status_0_and_what_does_not_is_named_with_status_1(tmp_path):
     scenario = tmp_path / "mine.toml"
     scenario.write_text(SHORT + "lost_messages = 0\nmin_tunnels = 9\n")
-    done = chaos(scenario, "--seed", 7, "--json", "out.json", "--junit", "out.xml", folder=tmp_path)
+    files = ("--json", "out.json", "--junit", "out.xml", "--html", "out.html")
+    done = chaos(scenario, "--seed", 7, *files, folder=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "Nothing goes wrong\n1 s of load, seed 7\n" in done.stdout
     assert done.stdout.endswith("met: lost_messages = 0, measured 0\nNOT MET: tunnels >= 9, measured 2\n")
     told = json.loads((tmp_path / "out.json").read_text())
     assert (told["seed"], told["passed"], len(told["tunnels"])) == (7, False, 2)
     assert ET.parse(tmp_path / "out.xml").getroot().get("name") == "mine"
+    html = (tmp_path / "out.html").read_text()
+    assert f"trioproxy chaos {scenario} --seed 7<" in html
+    assert "[load]\nclients = 2\n" in html
     scenario.write_text(SHORT + "lost_messages = 0\n")
     assert chaos(scenario, "--length", 0.5, folder=tmp_path).returncode == 0
 

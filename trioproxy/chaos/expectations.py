@@ -38,11 +38,19 @@ class Verdict:
             return self.measured >= self.wanted
         return self.measured == self.wanted
 
+    @property
+    def measure(self) -> str:
+        """The name of what was measured."""
+        return _measure(self.name)
+
+    @property
+    def sign(self) -> str:
+        """How it is to stand to what is wanted: "<=", ">=" or "="."""
+        return _SIGNS[self.name.removesuffix(self.measure)]
+
     def __str__(self) -> str:
-        unit = MEASURES[_measure(self.name)].unit
-        sign = _SIGNS[self.name[: len(self.name) - len(_measure(self.name))]]
-        word = "met" if self.held else "NOT MET"
-        return f"{word}: {_measure(self.name)} {sign} {self.wanted:g}, measured {self.measured:.4g} {unit}".rstrip()
+        word, unit = "met" if self.held else "NOT MET", MEASURES[self.measure].unit
+        return f"{word}: {self.measure} {self.sign} {self.wanted:g}, measured {self.measured:.4g} {unit}".rstrip()
 
 
 def _measure(name: str) -> str:

@@ -60,8 +60,8 @@ def _success(outcome: Outcome) -> float:
     return len(opened(outcome)) / len(outcome.tunnels) if outcome.tunnels else math.nan
 
 
-def gaps(outcome: Outcome) -> list[float]:
-    """Seconds that a client was without a tunnel which it had not ended itself: to its next, or to the end."""
+def gaps(outcome: Outcome) -> list[tuple[float, float]]:
+    """From when to when a client was without a tunnel which it had not ended itself: to its next, or to the end."""
     by_client: dict[int, list[Tunnel]] = {}
     for tunnel in sorted(outcome.tunnels, key=lambda tunnel: tunnel.asked):
         by_client.setdefault(tunnel.client, []).append(tunnel)
@@ -73,15 +73,15 @@ def gaps(outcome: Outcome) -> list[float]:
                 since = tunnel.asked if since is None else since
                 continue
             if since is not None:
-                found.append(tunnel.opened - since)
+                found.append((since, tunnel.opened))
             since = tunnel.ended if tunnel.end in {End.CLOSED, End.CUT} else None
         if since is not None and since < outcome.duration:
-            found.append(outcome.duration - since)
+            found.append((since, outcome.duration))
     return found
 
 
 def _failover(outcome: Outcome) -> float:
-    return max(gaps(outcome), default=0.0)
+    return max((end - begin for begin, end in gaps(outcome)), default=0.0)
 
 
 def _return(outcome: Outcome) -> float:

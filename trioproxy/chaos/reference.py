@@ -31,7 +31,9 @@ strict as config.toml: an unknown key or a wrong type is an error, and all of th
 The exit status is 0 where every expectation is met, 1 where one is not or something does not start, 2 where the command
 or the file is wrong. `--seed` changes what is left to chance, `--length` multiplies the times of load and faults; the
 same seed gives the same faults at the same times to the same upstreams, and the same arrivals of clients. `--json FILE`
-writes all that was seen, tunnel by tunnel, `--junit FILE` the expectations as test cases.
+writes all that was seen, tunnel by tunnel, `--junit FILE` the expectations as test cases, `--html FILE` a page for
+browsers: what was expected, charts of it all over time with the faults in them, what the proxy's metrics said beside
+what the clients saw. It is one file without scripts that asks for nothing elsewhere.
 
 Between the proxy and each upstream is a hop of the run's own, where faults of connections sit. Each client names its
 connections in a header field, and each hop its upstream in the answer, so it is known which tunnels a fault touched:

@@ -35,9 +35,13 @@ def shipped() -> Mapping[str, str]:
 
 def load_scenario(name: str | os.PathLike[str]) -> Scenario:
     """A file, or one that comes with the package, by its name; blocks. Raises ConfigError."""
-    if (text := shipped().get(os.fspath(name))) is not None:
-        return parse_scenario(text, f"{os.fspath(name)}.toml")
-    return parse_scenario(read_text(name), os.fspath(name))
+    filename = os.fspath(name)
+    return parse_scenario(scenario_text(name), f"{filename}.toml" if filename in shipped() else filename)
+
+
+def scenario_text(name: str | os.PathLike[str]) -> str:
+    """What stands in that file, as `load_scenario` takes it; blocks. Raises ConfigError."""
+    return read_text(name) if (text := shipped().get(os.fspath(name))) is None else text
 
 
 def parse_scenario(text: str, filename: str) -> Scenario:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
 import click
 
+from trioproxy._version import __version__
 from trioproxy.chaos.command import ChaosError, carry_out
-from trioproxy.chaos.report import document, junit, summary
-from trioproxy.chaos.scenario_file import load_scenario, shipped
+from trioproxy.chaos.report import About, document, junit, page, summary
+from trioproxy.chaos.scenario_file import load_scenario, scenario_text, shipped
 from trioproxy.cli import FAILED, ConfigProblems
 from trioproxy.config_file import ConfigError
 
@@ -27,6 +29,7 @@ from trioproxy.config_file import ConfigError
     show_default=True,
 )
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all that was seen to this file.")
+@click.option("--html", "html_path", type=click.Path(dir_okay=False), help="Write a report for browsers to this file.")
 @click.option("--junit", "junit_path", type=click.Path(dir_okay=False), help="Write the expectations as JUnit XML.")
 def chaos(
     *,
@@ -35,6 +38,7 @@ def chaos(
     seed: int | None,
     length: float,
     json_path: str | None,
+    html_path: str | None,
     junit_path: str | None,
 ) -> int:
     """Run a fault SCENARIO, a file or the name of one that ships: load, faults, and what was lost.
@@ -49,11 +53,13 @@ def chaos(
         raise click.UsageError("which scenario? --list names those that come with trioproxy.")
     try:
         wanted = load_scenario(scenario).stretched(length)
+        source = scenario_text(scenario)
     except ConfigError as error:
         raise ConfigProblems(str(error)) from None
+    again = _again(scenario, seed, length)
     seed = wanted.seed if seed is None else seed
     click.echo(f"{wanted.title}\n{wanted.duration:g} s of load, seed {seed}")
-    begun = time.monotonic()
+    begun, clock = time.monotonic(), time.strftime("%Y-%m-%d %H:%M:%S %z")
     try:
         result = carry_out(wanted, seed=seed, say=click.echo)
     except ChaosError as error:
@@ -62,7 +68,25 @@ def chaos(
     if json_path:
         told = document(wanted.title, seed, result.outcome, result.verdicts)
         Path(json_path).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    if html_path:
+        about = About(
+            name=Path(scenario).stem,
+            title=wanted.title,
+            seed=seed,
+            source=source,
+            proxy=f"trioproxy {__version__}",
+            command=again,
+            begun=clock,
+        )
+        Path(html_path).write_text(page(about, result.outcome, result.verdicts), "utf-8")
     if junit_path:
         took = time.monotonic() - begun
         Path(junit_path).write_text(junit(Path(scenario).stem, took, result.verdicts), "utf-8")
     return 0 if result.passed else FAILED
+
+
+def _again(scenario: str, seed: int | None, length: float) -> str:
+    """The command that makes the same run."""
+    options = [] if seed is None else ["--seed", str(seed)]
+    options += [] if length == 1 else ["--length", f"{length:g}"]
+    return shlex.join(["trioproxy", "chaos", scenario, *options])

@@ -164,6 +164,7 @@ class Fault:
 
     name: ClassVar[str]
     harms: ClassVar[bool] = True  # tunnels it touches may lose messages or end; else they are only slow
+    instant: ClassVar[bool] = False  # it strikes at one moment, and has no end
 
     at: SecondsOrNone = setting(0.0, "When it begins, in seconds from the beginning of the load.")
     lasts: SecondsOrNone = setting(0.0, "For how long, in seconds; 0 is to the end.")
@@ -188,7 +189,6 @@ class ConnectionFault(Fault):
     """One that a hop brings about. What it does not say passes as it is."""
 
     opening: ClassVar[Opening] = Opening.ACCEPT
-    instant: ClassVar[bool] = False  # it strikes what is open, and is over
 
     share: Share = setting(1.0, "Of the connections: the part it concerns, chosen by the seed.")
 

@@ -67,6 +67,7 @@ class Restart(Fault):
     """SIGTERM, and started again as soon as it has ended; with `every` and `times` a loop of restarts."""
 
     name = "restart"
+    instant = True
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         async with trio.open_nursery() as nursery:
@@ -79,6 +80,7 @@ class RollingRestart(Fault):
     """As `restart`, one upstream after the other."""
 
     name = "rolling-restart"
+    instant = True
 
     pause: SecondsOrNone = setting(1.0, "Seconds between one that listens again and the next one's end.")
 

@@ -26,6 +26,7 @@ class WorkerKill(Fault):
     """SIGKILL for one worker process, chosen by the seed; its tunnels are lost, nobody else's."""
 
     name = "worker-kill"
+    instant = True
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         worker = stage.random.choice(stage.proxy.workers())
@@ -41,6 +42,7 @@ class Reload(Fault):
 
     name = "reload"
     harms: ClassVar[bool] = False
+    instant = True
 
     settings: Mapping[str, Any] = table(dict, "Tables and keys of the proxy's configuration.")
 
@@ -69,6 +71,7 @@ class Replace(Fault):
     """A new process takes the listening sockets over; the old one drains."""
 
     name = "replace"
+    instant = True
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         for hop in stage.hops:

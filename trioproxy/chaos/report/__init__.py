@@ -1,10 +1,11 @@
-"""What is told of a run when it is over: to people in a terminal (`summary`), to programs (`document`, `junit`).
+"""What is told of a run when it is over: to people (`summary`, `page`) and to programs (`document`, `junit`).
 
 Pure functions of an `Outcome` and its verdicts; showing and writing what they return is the command's.
 """
 
 from trioproxy.chaos.report.document import document
 from trioproxy.chaos.report.junit import junit
-from trioproxy.chaos.report.summary import summary
+from trioproxy.chaos.report.page import About, page
+from trioproxy.chaos.report.summary import summary, verdict_lines
 
-__all__ = ["document", "junit", "summary"]
+__all__ = ["About", "document", "junit", "page", "summary", "verdict_lines"]

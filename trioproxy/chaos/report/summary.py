@@ -34,9 +34,12 @@ def summary(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     if outcome.exit_status:
         yield f"the proxy ended with status {outcome.exit_status}"
     yield ""
-    yield from map(
-        str, sorted(verdicts, key=lambda verdict: not verdict.held)
-    )  # what failed stands last, at the prompt
+    yield from verdict_lines(verdicts)
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What was expected; the failed ones come last, where the prompt is."""
+    yield from map(str, sorted(verdicts, key=lambda verdict: not verdict.held))
 
 
 def _counted(words: Iterator[str]) -> str:
