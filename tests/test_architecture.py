@@ -41,6 +41,7 @@ RANKS = (
         "origins",
     },  # pure, too: a request's fields on their way; what a tunnel has counted; who a client is
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
+    | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
     | {"nginx_import"},  # above config_file, which it asks what it takes

@@ -193,9 +193,12 @@ def test_a_mark_is_each_processs_own_and_seen_by_the_others():
     first.set(0)
     assert third.others() == [9]
     assert first.shared
+    assert (first.own, second.own) == (0, 9)
+    assert first.set_and_look(5) == [9] and second.others() == [5]
 
 
 def test_a_mark_nobody_else_sees():
     alone = Marks.alone()
     alone.set(5)
     assert alone.others() == [] and not alone.shared
+    assert alone.set_and_look(6) == [] and alone.own == 6

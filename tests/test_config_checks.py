@@ -70,7 +70,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
     [
         (problems(admin=AdminConfig(chaos=True)), ("admin", "chaos")),
         (of_listener(proxy_protocol=True), ("listeners", 0, "proxy_protocol")),
-        (of_listener(handshake_rate=1.0), ("listeners", 0, "handshake_rate")),
         (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
         (of_pool(balance="hash"), ("pools", "backend", "balance")),
         (of_pool(balance="random-two"), ("pools", "backend", "balance")),
@@ -85,6 +84,7 @@ def test_what_is_built_is_not_refused():
     assert of_pool(balance="least-connections", health=HealthConfig(probe="websocket")) == []
     assert of_pool(passive=PassiveConfig(max_failures=1)) == []
     assert of_pool(queue=1, slow_start=1.0) == []
+    assert of_listener(handshake_rate=1.0, max_connections_per_client=1, allow=("::1",), deny=("unix:",)) == []
     websocket = WebSocketConfig(
         strict=False, ping_interval=1.0, ping_timeout=3.0, max_message_bytes=1, max_message_rate=1.0, max_age=1.0
     )

@@ -191,6 +191,54 @@ async def test_who_is_not_allowed_is_denied_on_a_unix_socket_too(tmp_path):
             assert b" 503 " in await stream.receive_some()
 
 
+async def test_one_client_gets_as_many_connections_as_it_may_and_others_theirs():
+    async with listener_running() as listener:
+        listener.change(ListenerConfig(address="127.0.0.1:0", name="l0", max_connections_per_client=2))
+        async with await dial(listener.address) as first, await dial(listener.address) as second:
+            for stream in (first, second):
+                await stream.send_all(get_request())
+                assert b" 503 " in await stream.receive_some()  # there is no upstream
+            async with await dial(listener.address) as third:
+                answer = await HttpConnection(third).answer()
+                assert (answer.status, answer.get(b"retry-after"), answer.get(b"connection")) == (503, b"1", b"close")
+            assert listener.context.metrics.value(m.CONNECTIONS_REJECTED, ("l0", Reason.TOO_MANY)) == 1
+            assert active(listener) == 2
+            stranger = await trio.open_tcp_stream(*listener.sock.getsockname(), local_address="127.0.0.2")
+            async with stranger:
+                await stranger.send_all(get_request())
+                assert b"retry-after" in (await stranger.receive_some()).lower()
+                assert active(listener) == 3
+        await until_idle(listener)
+        async with await dial(listener.address):
+            await trio.testing.wait_all_tasks_blocked()
+        await until_idle(listener)
+        assert not listener.context.per_client._open
+        assert listener.context.metrics.value(m.CONNECTIONS_REJECTED, ("l0", Reason.TOO_MANY)) == 1
+
+
+@pytest.mark.parametrize(("how", "rejected"), [({}, 2), ({"trusted_proxies": ("127.0.0.1",)}, 0)])
+async def test_a_trusted_proxy_has_many_clients(how, rejected):
+    async with listener_running() as listener:
+        listener.change(ListenerConfig(address="127.0.0.1:0", name="l0", max_connections_per_client=1, **how))
+        streams = [await dial(listener.address) for _ in range(3)]
+        for stream in streams:
+            await stream.send_all(get_request())
+            assert b" 503 " in await stream.receive_some()
+        assert listener.context.metrics.value(m.CONNECTIONS_REJECTED, ("l0", Reason.TOO_MANY)) == rejected
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_who_is_one_too_many_for_all_is_not_counted_for_itself():
+    async with listener_running(max_connections=1) as listener:
+        listener.change(ListenerConfig(address="127.0.0.1:0", name="l0", max_connections_per_client=5))
+        async with await dial(listener.address), await dial(listener.address) as second:
+            assert b" 503 " in await second.receive_some()
+            assert list(listener.context.per_client._open.values()) == [1]
+        await until_idle(listener)
+        assert not listener.context.per_client._open
+
+
 async def test_rejections_are_logged_once_a_second_for_each_reason(tmp_path, autojump_clock):
     address = f"unix:{tmp_path / 'public'}"
     async with listener_running(address) as listener:

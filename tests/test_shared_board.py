@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trioproxy import shared_board
-from trioproxy.board import OVERFLOW_CELLS
+from trioproxy.board import CLIENT_TABLE_CELLS, OVERFLOW_CELLS
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 
 WORKERS = 3
@@ -51,6 +51,17 @@ def test_a_series_a_worker_began_is_read_by_the_supervisor(memory):
     worker.rows[worker_row(1)].cells[column + 1] = 5
     assert supervisor.find("seconds", ("ünï", 'quo"te\n'), 1) == 5
     assert cells_of(supervisor, "seconds") == [(0, 5)]
+
+
+def test_each_process_has_a_table_of_clients_that_the_others_read(memory):
+    first, second = view(memory, worker_row(0)), view(memory, worker_row(1))
+    tables = first.client_tables
+    assert [len(table) for table in tables] == [CLIENT_TABLE_CELLS] * (WORKERS + 1)
+    tables[worker_row(0)][0], tables[worker_row(0)][-1] = 7, -8
+    seen = second.client_tables[worker_row(0)]
+    assert (seen[0], seen[-1]) == (7, -8)
+    assert not any(table[0] or table[-1] for table in (second.client_tables[row] for row in (0, 2, 3)))
+    assert first.snapshot() == [] or not any(any(row) for block in first.snapshot() for row in block.rows)
 
 
 def test_columns_of_different_processes_never_meet(memory):

@@ -292,6 +292,33 @@ async def test_only_allowed_origins_get_a_tunnel(origin, status):
             assert proxy.endings == {"client route forbidden": 1}
 
 
+async def test_upgrades_above_the_listeners_rate_are_told_when_to_come_again():
+    async with proxying(accepts(), listener={"handshake_rate": 0.05}) as proxy:
+        await open_websocket(proxy)
+        for seconds in (b"20", b"40"):
+            http = proxy.connect()
+            await http.send(upgrade_request("/"))
+            answer = await http.answer()
+            assert (answer.status, answer.get(b"retry-after")) == (503, seconds)
+            assert await http.at_end()
+        assert proxy.peers[0].accepted == 1
+        assert proxy.endings == {"proxy route too_many": 2}
+        assert proxy.codes == {"101": 1, "503": 2}
+
+
+async def test_the_rate_of_upgrades_is_no_concern_of_plain_requests():
+    async with proxying(answers(), listener={"handshake_rate": 0.001}) as proxy:
+        assert [(await proxy.ask(upgrade_request("/"))).status for _ in range(2)] == [200, 503]
+        assert [(await proxy.ask(get_request("/"))).status for _ in range(2)] == [200, 200]
+
+
+async def test_no_upgrade_that_is_refused_anyway_takes_from_the_rate():
+    async with proxying(accepts(), listener={"handshake_rate": 0.001}, route={"allowed_origins": ("null",)}) as proxy:
+        for _ in range(3):
+            assert (await proxy.ask(upgrade_request("/", "Origin: https://evil.test"))).status == 403
+        await open_websocket(proxy)
+
+
 async def test_no_origin_is_checked_where_none_is_listed():
     async with proxying(accepts()) as proxy:
         await open_websocket(proxy, "Origin: https://evil.test")

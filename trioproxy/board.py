@@ -20,6 +20,7 @@ CELL_BYTES: Final = 8
 CACHE_LINE_CELLS: Final = 64 // CELL_BYTES  # rows start on their own lines, so that writers never share one
 
 DEFAULT_COLUMNS: Final = 1 << 17  # 1 MiB of address space a row, of which only touched pages cost memory
+CLIENT_TABLE_CELLS: Final = 1 << 17  # of `per_client`, a table for each process: 1 MiB, where it is used
 OVERFLOW_CELLS: Final = 64  # the widest series there may be
 
 
@@ -140,6 +141,7 @@ class Memory:
     cells: memoryview  # of format "q": rows one after the other, each of `stride(columns)` cells
     columns: int
     layouts: Sequence[tuple[Layout, Sequence[int]]]
+    client_tables: Sequence[memoryview] = ()  # of format "q", by row
 
 
 class Board:
@@ -158,6 +160,7 @@ class Board:
             memory = Memory(cells, layout.columns, [(layout, range(rows))])
         step = stride(memory.columns)
         self.rows = tuple(Row(memory.cells[i * step : (i + 1) * step]) for i in range(rows))
+        self.client_tables = memory.client_tables  # none in a process that is alone
         self._layouts = [(layout, tuple(self.rows[i] for i in writers)) for layout, writers in memory.layouts]
 
     def layouts(self) -> Iterator[tuple[Layout, Sequence[Row]]]:
@@ -268,6 +271,7 @@ class Marks:
     _column: int
     _own: memoryview
     _others: tuple[memoryview, ...] = ()
+    _fence: Lock = attrs.field(factory=Lock, init=False)
 
     @classmethod
     def of(cls, board: Board, row: int, column: int) -> Marks:
@@ -285,9 +289,23 @@ class Marks:
         """Whether there are others."""
         return bool(self._others)
 
+    @property
+    def own(self) -> int:
+        """This process's own."""
+        own: int = self._own[self._column]
+        return own
+
     def set(self, value: int) -> None:
         """Change this process's own."""
         self._own[self._column] = value
+
+    def set_and_look(self, value: int) -> list[int]:
+        """Change it, then say what others have set: of two that do so at once, one at least sees the other's."""
+        self.set(value)
+        if self._others:
+            with self._fence:  # see `Tally.claim`
+                pass
+        return self.others()
 
     def others(self) -> list[int]:
         """All that others have set."""

@@ -13,6 +13,7 @@ import trio
 
 from trioproxy.addresses import networks, real_client
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.handshake_rate import HandshakeRate
 from trioproxy.rewriting import REQUEST_ID
 from trioproxy.streaming import BROKEN, broken, has_hung_up, post, receive, receive_at_once, send
 from trioproxy.wire.headers import make_field
@@ -32,8 +33,8 @@ ANSWER_SECONDS = 5.0
 STATUS_FIELDS: Mapping[int, tuple[tuple[bytes, bytes], ...]] = {
     http.HTTPStatus.METHOD_NOT_ALLOWED: ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
     http.HTTPStatus.UPGRADE_REQUIRED: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")),
-    http.HTTPStatus.SERVICE_UNAVAILABLE: ((b"Retry-After", b"1"),),
 }
+RETRY_SECONDS = 1  # what a 503 says where nobody knows better (RFC 9110 §10.2.3)
 
 Event = RequestHead | Data | EndOfMessage
 
@@ -44,6 +45,7 @@ class Entrance:
 
     config: ListenerConfig
     closed: bool = False  # it accepts no more, and whoever came by it is to ask for nothing more
+    handshakes: HandshakeRate = attrs.field(factory=HandshakeRate)
 
 
 @attrs.define(eq=False)
@@ -130,21 +132,34 @@ class Client:
         waits_next = self.reusable and not self.ended and not self.parser.buffered
         return waits_next and post(self.stream, data)
 
-    async def answer(self, status: int, *, head_only: bool = False) -> None:
+    async def answer(self, status: int, *, head_only: bool = False, retry_after: int = 0) -> None:
         """Send a short answer of our own; with `Connection: close` unless another request may follow.
 
         Details belong into the log, so the body says no more than the status. Raises ProxyError if the client is gone.
         """
         self.answering = True
-        data = own_answer(status, head_only=head_only, close=not self.reusable, request_id=self.request_id)
+        data = own_answer(
+            status,
+            head_only=head_only,
+            close=not self.reusable,
+            request_id=self.request_id,
+            retry_after=retry_after or RETRY_SECONDS,
+        )
         await self.send(data, patience=ANSWER_SECONDS)
 
 
-def own_answer(status: int, *, head_only: bool, close: bool, request_id: bytes = b"") -> bytes:
-    """A complete answer of the proxy's own, with the fields that its status demands (RFC 9110 §15)."""
+def own_answer(
+    status: int, *, head_only: bool, close: bool, request_id: bytes = b"", retry_after: int = RETRY_SECONDS
+) -> bytes:
+    """A complete answer of the proxy's own, with the fields that its status demands (RFC 9110 §15).
+
+    `retry_after` is seconds, said in a 503 alone.
+    """
     reason = http.HTTPStatus(status).phrase.encode("ascii")
     body = b"" if status == http.HTTPStatus.NO_CONTENT else b"%d %s\n" % (status, reason)
     fields = [make_field(name, value) for name, value in STATUS_FIELDS.get(status, ())]
+    if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+        fields.append(make_field(b"Retry-After", b"%d" % retry_after))
     if body:
         fields.append(make_field(b"Content-Type", b"text/plain; charset=utf-8"))
         fields.append(make_field(b"Content-Length", b"%d" % len(body)))

@@ -209,8 +209,12 @@ class ListenerConfig:
     trusted_proxies: tuple[Network, ...] = setting((), "Networks whose X-Forwarded-* (and PROXY headers) are believed.")
     allow: tuple[Network, ...] = setting((), "Networks that may connect; () is all. The smaller network counts.")
     deny: tuple[Network, ...] = setting((), "Networks that may not: their connections are closed without a word.")
-    max_connections_per_client: CountOrNone = setting(0, "Connections from one address, 0 = no limit.", later=True)
-    handshake_rate: Rate = setting(0.0, "New tunnels a second, 0 = no limit; above it 503 and Retry-After.", later=True)
+    max_connections_per_client: CountOrNone = setting(
+        0, "Open connections of one IPv4 address or IPv6 /64 over all workers, 0 = no limit; above it 503 and close."
+    )
+    handshake_rate: Rate = setting(
+        0.0, "Upgrades a second over all workers, bucket of one second, 0 = no limit; above it 503 and Retry-After."
+    )
     tls: ListenerTlsConfig | None = setting(None, "Certificate and key.", later=True)
 
 

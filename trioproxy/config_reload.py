@@ -64,7 +64,13 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     WebSocketConfig: {
         Reload.TUNNELS: "ping_interval ping_timeout max_message_bytes max_message_rate max_age strict",
     },
-    ListenerConfig: {Reload.WAY: "address", Reload.NAME: "name", Reload.CONNECTIONS: "trusted_proxies allow deny"},
+    ListenerConfig: {
+        Reload.WAY: "address",
+        Reload.NAME: "name",
+        Reload.CONNECTIONS: "trusted_proxies allow deny",
+        Reload.LIMIT: "max_connections_per_client",
+        Reload.REQUESTS: "handshake_rate",
+    },
     RouteConfig: {
         Reload.WAY: "host path listeners pool",
         Reload.NAME: "name",

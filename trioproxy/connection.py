@@ -271,7 +271,7 @@ async def _answer_failure(client: Client, failure: ProxyError, record: Record, *
     elif not client.cut:
         record.status = failure.status
         with contextlib.suppress(ProxyError):  # gone before it could be told
-            await client.answer(failure.status, head_only=head_only)
+            await client.answer(failure.status, head_only=head_only, retry_after=failure.retry_after)
 
 
 def _finish(context: Context, record: Record) -> None:

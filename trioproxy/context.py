@@ -16,6 +16,7 @@ from trioproxy import metrics as m
 from trioproxy.board import Tally
 from trioproxy.ejection import failure_of
 from trioproxy.metrics import TunnelMeter
+from trioproxy.per_client import PerClient
 from trioproxy.waits import Wait, Waits
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Context:
     max_connections: int  # of this process: `limits.max_connections`, or what its descriptors allow
     clients: Tally = attrs.field(factory=Tally.alone)  # open client connections of all processes
     open_tunnels: Tally = attrs.field(factory=Tally.alone)  # of all processes
+    per_client: PerClient = attrs.field(factory=PerClient)  # open connections of all processes, where they are limited
     worker: int = 0  # which of the worker processes this is
     supervised: bool = False  # another process has bound the listeners, and tells of them
     name: str = "0"  # of this process: the label `worker` of what is measured of one

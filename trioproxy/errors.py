@@ -50,7 +50,9 @@ class Reason(StrEnum):
     INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade
     PROTOCOL = "protocol"  # breaks the rules of WebSocket framing
     TOO_LARGE = "too_large"  # head, target, fields, body or message above a limit
-    TOO_MANY = "too_many"  # messages above `websocket.max_message_rate`
+    TOO_MANY = (
+        "too_many"  # messages above `max_message_rate`, upgrades above `handshake_rate`, connections of one client
+    )
     AGED = "aged"  # open for as long as `websocket.max_age` allows
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
     NO_ROUTE = "no_route"  # no route leads anywhere for this host and path
@@ -91,6 +93,7 @@ class ProxyError(Exception):
     status: int
     detail: str = ""
     retryable: bool = False
+    retry_after: int = 0  # seconds, for a 503; 0 says nothing in particular
 
     def __str__(self) -> str:
         what = f"{self.source} {self.phase} {self.reason}"

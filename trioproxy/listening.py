@@ -15,10 +15,11 @@ import trio
 
 from trioproxy import accepting, streaming, transport
 from trioproxy import metrics as m
-from trioproxy.addresses import admits, networks
+from trioproxy.addresses import UNIX, admits, networks
 from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
+from trioproxy.handshake_rate import HANDSHAKE_RATE, HandshakeRate
 
 if TYPE_CHECKING:
     import socket
@@ -52,6 +53,8 @@ class Listener:
 
     def __attrs_post_init__(self) -> None:
         self.address = transport.format_address(self.sock)
+        marks = self.context.metrics.marks(HANDSHAKE_RATE, (self.config.address,))
+        self.entrance.handshakes = HandshakeRate(marks)
 
     @property
     def config(self) -> ListenerConfig:
@@ -75,7 +78,7 @@ class Listener:
             await self._accept(sock, connections)
 
     async def _accept(self, sock: socket.socket, connections: trio.Nursery) -> None:
-        handle = functools.partial(handle_connection, entrance=self.entrance, ended=self._ended)
+        handle = functools.partial(handle_connection, entrance=self.entrance)
 
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accepted(connections, handle, sock, peer)
@@ -109,17 +112,28 @@ class Listener:
             self._note_rejection(Reason.FORBIDDEN, client)
             sock.close()
             return
+        trusted, ended = self._trusts(client), self._ended
+        # Behind a trusted proxy, or a Unix socket, are many clients.
+        if (most := config.max_connections_per_client) and not trusted and client != UNIX:
+            key = context.per_client.claim(config.address, client, most)
+            if not key:
+                self._turn_away(connections, sock, Reason.TOO_MANY, client)
+                return
+            ended = functools.partial(self._ended, key)
         if not context.connection_began():
-            self._note_rejection(Reason.OVERLOADED, client)
-            self._turn_away(connections, sock)
+            self._turn_away(connections, sock, Reason.OVERLOADED, client)
+            if isinstance(ended, functools.partial):
+                context.per_client.release(key)
             return
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
-        handle = functools.partial(handle, address=client, trusted=self._trusts(client))
+        handle = functools.partial(handle, address=client, trusted=trusted, ended=ended)
         # A name of Trio's making would be a string of its own for every connection.
         connections.start_soon(handle, context, transport.as_stream(sock), name="connection")
 
-    def _ended(self) -> None:
+    def _ended(self, key: int = 0) -> None:
+        if key:
+            self.context.per_client.release(key)
         self.context.connection_ended()
         self.active -= 1
         self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
@@ -137,7 +151,8 @@ class Listener:
             "connection_rejected", listener=name, reason=reason.value, client=client, more_since_last=since
         )
 
-    def _turn_away(self, connections: trio.Nursery, sock: socket.socket) -> None:
+    def _turn_away(self, connections: trio.Nursery, sock: socket.socket, reason: Reason, client: str) -> None:
+        self._note_rejection(reason, client)
         if self._rejections >= MOST_REJECTIONS:
             sock.close()
         else:

@@ -34,6 +34,7 @@ from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.metrics.declared import declare_series
 from trioproxy.passive import Judge
+from trioproxy.per_client import PerClient
 from trioproxy.queueing import QUEUE_HEADS, Queue
 from trioproxy.relay import open_relay
 from trioproxy.resolver import run_resolver
@@ -357,6 +358,7 @@ def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = N
         max_connections=_affordable(config.limits.max_connections, log),
         clients=metrics.private_tally("clients"),
         open_tunnels=metrics.private_tally("tunnels"),
+        per_client=PerClient(*metrics.client_tables()),
         worker=worker,
         name=str(worker),
     )

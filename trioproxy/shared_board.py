@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trioproxy.board import CELL_BYTES, OVERFLOW_CELLS, Board, Layout, Memory, Series, stride
+from trioproxy.board import CELL_BYTES, CLIENT_TABLE_CELLS, OVERFLOW_CELLS, Board, Layout, Memory, Series, stride
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ SUPERVISOR: Final = 0  # its row; the workers' follow, and then one for what dea
 SUPERVISOR_COLUMNS: Final = 1 << 17
 WORKER_COLUMNS: Final = 1 << 16
 JOURNAL_BYTES: Final = 1 << 23  # about 80 bytes a series; as everything here, only what is touched costs memory
+TABLE_BYTES: Final = CLIENT_TABLE_CELLS * CELL_BYTES
 
 
 def worker_row(worker: int) -> int:
@@ -39,7 +40,7 @@ def retired_row(workers: int) -> int:
 def create_memory(workers: int) -> int:
     """A descriptor of memory for the supervisor's and so many workers' rows, all zero; the caller owns it."""
     fd = os.memfd_create("trioproxy-board")
-    os.ftruncate(fd, _cells(workers) * CELL_BYTES + (workers + 1) * JOURNAL_BYTES)
+    os.ftruncate(fd, _cells(workers) * CELL_BYTES + (workers + 1) * (JOURNAL_BYTES + TABLE_BYTES))
     return fd
 
 
@@ -57,7 +58,9 @@ def open_board(fd: int, workers: int, row: int) -> Board:
     everyone, retired = range(workers + 2), retired_row(workers)
     # Reading memory nobody has written to would fill it: of a worker's columns there are two rows at most.
     read = [(base, everyone), *((layout, (i, retired)) for i, layout in enumerate(layouts) if i)]
-    return Board(layouts[row], workers + 2, Memory(memory[:end].cast("q"), _columns(workers), read))
+    start = end + (workers + 1) * JOURNAL_BYTES
+    tables = [memory[start + i * TABLE_BYTES : start + (i + 1) * TABLE_BYTES].cast("q") for i in range(workers + 1)]
+    return Board(layouts[row], workers + 2, Memory(memory[:end].cast("q"), _columns(workers), read, tables))
 
 
 def _columns(workers: int) -> int:

@@ -63,12 +63,14 @@ class Upgraded:
 async def open_tunnel(exchange: Exchange) -> Upgraded | None:
     """Do the handshake with an upstream; None if it refused and its answer has gone to the client.
 
-    Raises ProxyError where the request is no valid upgrade (400, 426), its Origin is not allowed (403), or no upstream
-    gave a valid answer (502, 503, 504). Whatever it returns, no further request is read from this client.
+    Raises ProxyError where the request is no valid upgrade (400, 426), its Origin is not allowed (403), there are too
+    many a second (503), or no upstream gave a valid answer (502, 503, 504). Whatever it returns, no further request is
+    read from this client.
     """
     exchange.client.reusable = False
     check_request(exchange.head)
     _check_origin(exchange)
+    _check_rate(exchange)
     attempts = Attempts(
         exchange.context, exchange.pool, exchange.record, exchange.route.timeouts.connect, exchange.client.has_left
     )
@@ -111,6 +113,15 @@ def _check_origin(exchange: Exchange) -> None:
     said = exchange.head.headers.get_all(b"Origin") if allowed else ()
     if len(said) > 1 or any(origin not in origins(allowed) for origin in said):
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.FORBIDDEN, 403, "Origin is not in allowed_origins")
+
+
+def _check_rate(exchange: Exchange) -> None:
+    """Refuse what comes faster than upstreams are to see it, and say when to come again: all reconnect at once."""
+    entrance = exchange.client.entrance
+    rate = entrance.config.handshake_rate
+    if rate and (seconds := entrance.handshakes.take(rate)):
+        detail = f"more than {rate:g} upgrades a second on {entrance.config.name}"
+        raise ProxyError(Source.PROXY, Phase.ROUTE, Reason.TOO_MANY, 503, detail, retry_after=seconds)
 
 
 async def _connect(exchange: Exchange, attempts: Attempts) -> UpstreamConnection:

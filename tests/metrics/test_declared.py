@@ -35,6 +35,7 @@ def test_failures_that_alerts_wait_for_have_their_series_at_0():
     assert {labels for metric, labels in found if metric is m.CONNECTIONS_REJECTED} == {
         ("l0", "overloaded"),
         ("l0", "forbidden"),
+        ("l0", "too_many"),
     }
     bugs = {("proxy", phase, "internal") for phase in Phase}
     assert {labels for metric, labels in found if metric is m.ENDINGS} == bugs

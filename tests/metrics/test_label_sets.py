@@ -60,7 +60,7 @@ def test_closed_sets_are_those_of_the_code(metric, label, values):
     [
         (m.DRAINING, 1, "1"),
         (m.CONNECTIONS, 2, "listeners"),
-        (m.CONNECTIONS_REJECTED, 4, "listeners x 2"),
+        (m.CONNECTIONS_REJECTED, 6, "listeners x 3"),
         (m.TUNNELS, 5, "routes x upstreams"),
         (m.BYTES, 6, "upstreams x 2"),
         (m.REQUEST_DURATION, 48, "routes x 16"),

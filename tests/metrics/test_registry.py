@@ -172,12 +172,24 @@ def test_what_a_dead_worker_counted_stays_and_what_it_held_goes(memory):
         metrics.inc(CONNECTIONS_ACTIVE, PUBLIC, 2)
         metrics.observe(CONNECT_DURATION, ("p",), 0.1)
         metrics.tally(UPSTREAM_ACTIVE, ("p", "u")).claim()
+        metrics.client_tables()[0][-1] = 5
         supervisor.retire(worker_row(1), retired_row(2))
     assert supervisor.value(CONNECTIONS, PUBLIC) == 10
     assert supervisor.value(CONNECT_DURATION, ("p",)) == 2
     assert supervisor.value(CONNECTIONS_ACTIVE, PUBLIC) == 0
     assert supervisor.value(UPSTREAM_ACTIVE, ("p", "u")) == 0
     assert sum(supervisor.board.rows[worker_row(1)].cells[:1000]) == 0
+    assert metrics.client_tables()[0][-1] == 0
+
+
+def test_the_tables_of_clients_are_ones_own_and_those_of_the_other_workers(memory):
+    tables = [
+        Metrics(open_board(memory, 2, worker_row(worker)), worker_row(worker)).client_tables() for worker in (0, 1)
+    ]
+    for number, (own, _) in enumerate(tables):
+        own[0] = number + 5
+    assert [[table[0] for table in others] for _, others in tables] == [[6], [5]]
+    assert Metrics().client_tables() == (None, ())
 
 
 def test_a_full_board_drops_series_counts_them_and_goes_on():

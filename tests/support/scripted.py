@@ -156,15 +156,18 @@ class Harness:
     _nursery: trio.Nursery
     _tcp: bool
     _clients: list[Socket] = attrs.field(factory=list)
+    entrance: Entrance = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.entrance = Entrance(self.context.config.listeners[0])
 
     def connect(self, *, trusted: bool = False, address: str = CLIENT) -> HttpConnection:
         """A client's connection, being served."""
         ours, theirs = socket_pair(tcp=self._tcp)
         self._clients.append(ours)
         self.context.connection_began()
-        entrance = Entrance(self.context.config.listeners[0])
         handle = partial(handle_connection, trusted=trusted, ended=self.context.connection_ended)
-        self._nursery.start_soon(handle, self.context, theirs, entrance, address)
+        self._nursery.start_soon(handle, self.context, theirs, self.entrance, address)
         return HttpConnection(ours)
 
     @property

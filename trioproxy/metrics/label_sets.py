@@ -43,7 +43,7 @@ _EVERYWHERE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 # Of a metric's own.
 _CLOSED: Final[Mapping[tuple[Metric, str], tuple[str, ...]]] = MappingProxyType(
     {
-        (table.CONNECTIONS_REJECTED, "reason"): (Reason.OVERLOADED, Reason.FORBIDDEN),
+        (table.CONNECTIONS_REJECTED, "reason"): (Reason.OVERLOADED, Reason.FORBIDDEN, Reason.TOO_MANY),
         (table.ACCEPT_FAILURES, "reason"): ("descriptors", "memory", OTHER),
         (table.REQUESTS, "code"): (*map(str, range(100, 600)), OTHER),
         (table.HANDSHAKES, "result"): tuple(HandshakeResult),

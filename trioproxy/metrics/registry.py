@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from trioproxy.board import Board, Layout, Marks, Tally
+from trioproxy.board import CELL_BYTES, CLIENT_TABLE_CELLS, Board, Layout, Marks, Tally
 from trioproxy.metrics.exposition import Exposition
 from trioproxy.metrics.process import Process
 from trioproxy.metrics.reading import Catalogue, Labels, Reading, Sample
@@ -93,6 +93,12 @@ class Metrics:
         column = self.board.layout.intern(name, labels)
         return Marks.of(self.board, self._row, column) if column else Marks.alone()
 
+    def client_tables(self) -> tuple[memoryview | None, tuple[memoryview, ...]]:
+        """This process's table of connections by client, and those of the others; where it is alone there is none."""
+        tables, own = self.board.client_tables, self._row
+        others = (table for row, table in enumerate(tables) if row not in {0, own})  # the supervisor has no clients
+        return (tables[own] if tables else None), tuple(others)
+
     def value(self, metric: Metric, labels: Labels = ()) -> float:
         """What a series stands at over all rows, in its unit; a histogram: how many values it saw. 0 where unknown."""
         if metric.kind is Kind.HISTOGRAM:
@@ -132,6 +138,8 @@ class Metrics:
 
         This process has to be the one that writes `into`.
         """
+        if self.board.client_tables:
+            self.board.client_tables[row][:] = memoryview(bytes(CLIENT_TABLE_CELLS * CELL_BYTES)).cast("q")
         dead, kept = self.board.rows[row].cells, self.board.rows[into].cells
         for layout, rows in self.board.layouts():
             if self.board.rows[row] in rows:

@@ -122,8 +122,9 @@ CONNECTIONS: Final = Metric.counter(
 )
 CONNECTIONS_REJECTED: Final = Metric.counter(
     "trioproxy_connections_rejected_total",
-    "Client connections closed without being served: `overloaded` is above trioproxy_connections_limit, they are told "
-    "503, and to come again; `forbidden` is not in `allow` or in `deny` of the listener, they are told nothing.",
+    "Client connections closed without being served: `overloaded` is above trioproxy_connections_limit, `too_many` is "
+    "above `max_connections_per_client` of the listener, and both are told 503, and to come again; `forbidden` is kept "
+    "out by `allow` and `deny` of the listener, and told nothing.",
     ("listener", "reason"),
 )
 CONNECTIONS_LIMIT: Final = Metric.gauge(
