@@ -15,7 +15,7 @@ from support.fuzz import try_each
 from support.http_messages import Message, cut, mutated, requests
 from support.second_opinions import h11_requests, llhttp_requests
 from support.stage import End, Stage, stage
-from support.strict_http import Request, Rest, end_to_end, read_requests, read_response
+from support.strict_http import Request, Rest, end_to_end, read_requests, read_response, split_requests
 
 pytestmark = pytest.mark.fuzz
 
@@ -109,8 +109,9 @@ async def deliver(stage: Stage, pieces: list[bytes]) -> Seen:
         await stage.settle(player)
         seen.arrived = player.arrived
         for end in stage.upstreams:
-            if read_requests(end.received)[1] is Rest.CUT:
-                seen.unfinished.append(end.received)
+            _, rest, part = split_requests(end.received)
+            if rest is Rest.CUT:
+                seen.unfinished.append(part)
                 assert end.ended  # it must not be used again
             end.received, end.answered = b"", 0
         stage.clear(lambda end: end.ended)
@@ -184,7 +185,9 @@ def judge_fields(request: Request, arrived: Request) -> None:
 def judge_octets(raw: bytes, part: bytes) -> None:
     """Of a request that never became whole the upstream has got no line the client did not send."""
     start, *lines = part.partition(b"\r\n\r\n")[0].split(b"\r\n")
-    assert start.removesuffix(b" HTTP/1.1") in raw.replace(b"http://", b"")
+    method, target, _ = start.split(b" ")
+    assert method in raw
+    assert target == b"/" or target in raw
     for line in lines:
         name, _, value = line.partition(b": ")
         assert name.lower() in OURS | {b"via", b"host", b"transfer-encoding"} or (name in raw and value in raw)

@@ -158,26 +158,32 @@ class Cursor:
 
 def read_requests(raw: bytes) -> tuple[list[Request], Rest]:
     """The requests of one connection, in order, and what stands behind them."""
+    found, rest, _ = split_requests(raw)
+    return found, rest
+
+
+def split_requests(raw: bytes) -> tuple[list[Request], Rest, bytes]:
+    """The same, and the bytes behind them."""
     found: list[Request] = []
     cursor = Cursor(raw)
     while True:
-        empty = 0
+        start, empty = cursor.at, 0
         while raw.startswith(b"\r\n", cursor.at):
             cursor.at += 2
             empty += 1
         if cursor.at == len(raw):
-            return found, Rest.NOTHING
+            return found, Rest.NOTHING, b""
         if not raw[cursor.at :].strip(b"\r\n"):
-            return found, Rest.EMPTY
+            return found, Rest.EMPTY, raw[start:]
         cursor.sure = empty <= 1  # one must be ignored, more may be (RFC 9112 §2.2)
         try:
             found.append(_request(cursor))
         except CutError:
-            return found, Rest.CUT
+            return found, Rest.CUT, raw[start:]
         except WrongError:
-            return found, Rest.WRONG
+            return found, Rest.WRONG, raw[start:]
         if found[-1].last:
-            return found, Rest.UNREAD
+            return found, Rest.UNREAD, raw[cursor.at :]
 
 
 def read_response(raw: bytes, method: bytes, *, ended: bool = True) -> tuple[Response | None, Rest, bytes]:
