@@ -96,9 +96,8 @@ async def terminal(*command, columns=100, lines=30, keyboard=True, **environment
     """Runs a command of ours in a terminal of that size, of which it is killed at the end."""
     ours, theirs = pty.openpty()
     set_size(ours, columns, lines)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environment}
-    for name in ("NO_COLOR", "COLUMNS", "LINES"):
-        env.pop(name, None)
+    env = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
+    env |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environment}
     process = await trio.lowlevel.open_process(
         [PYTHON, "-m", "trioproxy", *command],
         stdin=theirs if keyboard else subprocess.DEVNULL,

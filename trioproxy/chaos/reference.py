@@ -33,7 +33,8 @@ or the file is wrong. `--seed` changes what is left to chance, `--length` multip
 same seed gives the same faults at the same times to the same upstreams, and the same arrivals of clients. `--json FILE`
 writes all that was seen, tunnel by tunnel, `--junit FILE` the expectations as test cases, `--html FILE` a page for
 browsers: what was expected, charts of it all over time with the faults in them, what the proxy's metrics said beside
-what the clients saw. It is one file without scripts that asks for nothing elsewhere.
+what the clients saw. It is one file without scripts that asks for nothing elsewhere. On a terminal a few lines show how
+the run stands, elsewhere a line says it now and then; `--quiet` leaves only whether each expectation is met.
 
 Between the proxy and each upstream is a hop of the run's own, where faults of connections sit. Each client names its
 connections in a header field, and each hop its upstream in the answer, so it is known which tunnels a fault touched:

@@ -11,9 +11,10 @@ import click
 
 from trioproxy._version import __version__
 from trioproxy.chaos.command import ChaosError, carry_out
-from trioproxy.chaos.report import About, document, junit, page, summary
+from trioproxy.chaos.report import About, document, junit, page, summary, verdict_lines
 from trioproxy.chaos.scenario_file import load_scenario, scenario_text, shipped
 from trioproxy.cli import FAILED, ConfigProblems
+from trioproxy.cli._chaos.showing import Silent, showing
 from trioproxy.config_file import ConfigError
 
 
@@ -31,6 +32,7 @@ from trioproxy.config_file import ConfigError
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all that was seen to this file.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False), help="Write a report for browsers to this file.")
 @click.option("--junit", "junit_path", type=click.Path(dir_okay=False), help="Write the expectations as JUnit XML.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but whether each expectation is met.")
 def chaos(
     *,
     scenario: str | None,
@@ -40,6 +42,7 @@ def chaos(
     json_path: str | None,
     html_path: str | None,
     junit_path: str | None,
+    quiet: bool,
 ) -> int:
     """Run a fault SCENARIO, a file or the name of one that ships: load, faults, and what was lost.
 
@@ -58,13 +61,16 @@ def chaos(
         raise ConfigProblems(str(error)) from None
     again = _again(scenario, seed, length)
     seed = wanted.seed if seed is None else seed
-    click.echo(f"{wanted.title}\n{wanted.duration:g} s of load, seed {seed}")
+    if not quiet:
+        click.echo(f"{wanted.title}\n{wanted.duration:g} s of load, seed {seed}")
+    shown = Silent() if quiet else showing(wanted, seed)
     begun, clock = time.monotonic(), time.strftime("%Y-%m-%d %H:%M:%S %z")
     try:
-        result = carry_out(wanted, seed=seed, say=click.echo)
+        result = carry_out(wanted, seed=seed, say=shown.say, watch=shown.watch)
     except ChaosError as error:
         raise click.ClickException(str(error)) from None
-    click.echo("\n".join(summary(result.outcome, result.verdicts)))
+    lines = verdict_lines(result.verdicts) if quiet else summary(result.outcome, result.verdicts)
+    click.echo("\n".join(lines))
     if json_path:
         told = document(wanted.title, seed, result.outcome, result.verdicts)
         Path(json_path).write_text(json.dumps(told, indent=1) + "\n", "utf-8")

@@ -6,6 +6,7 @@ Pure functions of an `Outcome` and its verdicts; showing and writing what they r
 from trioproxy.chaos.report.document import document
 from trioproxy.chaos.report.junit import junit
 from trioproxy.chaos.report.page import About, page
+from trioproxy.chaos.report.scale import number
 from trioproxy.chaos.report.summary import summary, verdict_lines
 
-__all__ = ["About", "document", "junit", "page", "summary", "verdict_lines"]
+__all__ = ["About", "document", "junit", "number", "page", "summary", "verdict_lines"]
