@@ -39,6 +39,7 @@ RANKS = (
         "line",
         "addresses",
         "origins",
+        "pace",
     },  # pure, too: a request's fields on their way; what a tunnel has counted; who a client is
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
@@ -85,6 +86,7 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "line",
     "addresses",
     "origins",
+    "pace",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

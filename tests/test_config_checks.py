@@ -86,7 +86,13 @@ def test_what_is_built_is_not_refused():
     assert of_pool(queue=1, slow_start=1.0) == []
     assert of_listener(handshake_rate=1.0, max_connections_per_client=1, allow=("::1",), deny=("unix:",)) == []
     websocket = WebSocketConfig(
-        strict=False, ping_interval=1.0, ping_timeout=3.0, max_message_bytes=1, max_message_rate=1.0, max_age=1.0
+        strict=False,
+        ping_interval=1.0,
+        ping_timeout=3.0,
+        max_message_bytes=1,
+        max_message_rate=1.0,
+        max_frame_rate=1.0,
+        max_age=1.0,
     )
     assert problems(websocket=websocket) == []
     assert of_routes({"path": "/", "websocket": websocket}) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 import trio
@@ -252,6 +253,79 @@ async def test_a_body_announced_above_the_limit_is_413_without_an_upstream():
 async def test_a_chunked_body_above_the_limit_is_413_once_it_is():
     async with proxying(answers(), limits={"max_body_bytes": 4}) as proxy:
         assert (await proxy.ask(CHUNKED_POST + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")).status == 413
+
+
+SLOW = {"limits": {"min_body_rate": 100}, "timeouts": {"body": 10, "response": 600}}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_comes_too_slowly_is_408_however_regularly_it_comes(chunked, autojump_clock):
+    async with proxying(answers(), **SLOW) as proxy:
+        http = proxy.connect()
+        start = CHUNKED_POST if chunked else get_request("/", "Content-Length: 9999", method="POST") + bytes(5000)
+        await http.send(start)
+        async with trio.open_nursery() as nursery:
+
+            async def dribble():
+                with suppress(trio.BrokenResourceError):
+                    while True:
+                        await trio.sleep(1)
+                        await http.send(b"1\r\nx\r\n" if chunked else b"x")
+
+            nursery.start_soon(dribble)
+            answer = await http.answer()
+            nursery.cancel_scope.cancel()
+        assert (answer.status, answer.get(b"connection")) == (408, b"close")
+        assert trio.current_time() == pytest.approx(10, abs=1)
+        await proxy.hang_up(http)
+        assert proxy.endings == {"client request timeout": 1}
+        assert "below 100 bytes a second" in proxy.log[-1]["detail"]
+
+
+async def test_at_the_least_rate_a_body_takes_as_long_as_it_takes(autojump_clock):
+    async with proxying(answers(), **SLOW) as proxy:
+        http = proxy.connect()
+        await http.send(get_request("/", "Content-Length: 30000", method="POST"))
+        for _ in range(60):
+            await trio.sleep(5)
+            await http.send(bytes(500))
+        assert (await http.answer()).status == 200
+        assert trio.current_time() == 300
+
+
+async def test_a_client_is_not_blamed_for_an_upstream_that_is_slow(autojump_clock):
+    async def slow(http):
+        head = await http.head()
+        for _ in range(40):
+            await trio.sleep(15)
+            await http.take(int(head.get(b"content-length")) // 40)
+        await http.send(reply(b"fine"))
+
+    async with proxying(slow, **SLOW) as proxy, trio.open_nursery() as nursery:
+        http = proxy.connect()
+        nursery.start_soon(http.send, get_request("/", "Content-Length: 4000000", method="POST") + bytes(4_000_000))
+        assert (await http.answer()).status == 200
+        assert trio.current_time() == 600
+
+
+async def test_a_client_that_takes_an_answer_too_slowly_is_cut(autojump_clock):
+    async def endless(http):
+        await http.head()
+        await http.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await http.send(bytes(65536))
+
+    how = {"limits": {"min_body_rate": 50_000}, "timeouts": {"body": 10, "response": 600}}
+    async with proxying(endless, **how) as proxy:
+        http = proxy.connect()
+        await http.send(get_request())
+        with suppress(trio.BrokenResourceError, ConnectionError):
+            while True:
+                await trio.sleep(1)
+                await http.take(20_000)
+        await proxy.context.no_connections()
+        assert trio.current_time() < 60
+        assert proxy.endings == {"client response stalled": 1}
 
 
 async def test_a_body_at_the_limit_passes():

@@ -15,6 +15,7 @@ from trioproxy import metrics as m
 from trioproxy.client import ANSWER_SECONDS, READ_SIZE
 from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.pace import Pace
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, broken, receive
 from trioproxy.waits import Wait
@@ -46,6 +47,7 @@ class Answer:
     waiting_for_client: bool = False
     told: bool = attrs.field(default=False, init=False)  # an interim answer has gone to the client
     wait: Wait = attrs.field(init=False)  # for its bytes
+    _pace: Pace | None = attrs.field(default=None, init=False)  # of the client, once more than one send is needed
 
     def __attrs_post_init__(self) -> None:
         self.wait = Wait(self.connection.stream, self.exchange.context.waits)
@@ -122,7 +124,13 @@ class Answer:
 
     async def _send(self, data: bytes) -> None:
         if data:
-            await self.exchange.client.send(data, patience=self.exchange.route.timeouts.response)
+            context, timeouts = self.exchange.context, self.exchange.route.timeouts
+            if self._pace is None:
+                self._pace = Pace(context.config.limits.min_body_rate, timeouts.body)
+            patience = min(timeouts.response, self._pace.patience(len(data)))
+            started = context.now()
+            await self.exchange.client.send(data, patience=max(0, patience))
+            self._pace.waited(context.now() - started, len(data))
 
     async def _receive(self) -> None:
         """Feed the parser with one read, or the end. Raises ProxyError for a reset, and where nothing comes in time."""

@@ -156,6 +156,9 @@ class LimitsConfig:
     max_head_bytes: HeadSize = setting(32 * 1024, "Bytes of a request or response head; above it 431 or 502.")
     max_headers: Count = setting(100, "Fields in a head.")
     max_body_bytes: SizeOrNone = setting(0, "Bytes of a request body, 0 = no limit; above it 413.")
+    min_body_rate: SizeOrNone = setting(
+        500, "Bytes a second a client has to send of a request's body, or take of an answer's; 0 = no limit."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +169,7 @@ class TimeoutsConfig:
     connect: Seconds = setting(3.0, "TCP (and TLS) to an upstream, all its addresses together.")
     handshake: Seconds = setting(10.0, "An upstream's answer to an upgrade.")
     response: Seconds = setting(60.0, "An upstream's answer to a plain request, and between its reads.")
+    body: Seconds = setting(60.0, "How far a client may fall behind limits.min_body_rate.")
     keep_alive: Seconds = setting(75.0, "An idle client connection.")
     tunnel_idle: Seconds = setting(3600.0, "No bytes either way; the proxy's own pings do not count.")
     close: Seconds = setting(5.0, "The other side's Close reply.")
@@ -181,6 +185,10 @@ class WebSocketConfig:
     ping_timeout: Seconds = setting(20.0, "Seconds of silence after a ping that cut a side.")
     max_message_bytes: SizeOrNone = setting(0, "Bytes of a message on the wire, 0 = no limit; above it Close 1009.")
     max_message_rate: Rate = setting(0.0, "Messages a second a client may send, 0 = no limit; above it Close 1008.")
+    max_frame_rate: Rate = setting(
+        0.0,
+        "Frames a second a client may send, fragments, pings and pongs too, 0 = no limit; above it Close 1008.",
+    )
     max_age: SecondsOrNone = setting(
         0.0, "Seconds a tunnel may live, shortened by up to 10 % at random, 0 = for ever; then Close 1012."
     )

@@ -54,15 +54,15 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     LimitsConfig: {
         Reload.LIMIT: "max_connections",
         Reload.CONNECTIONS: "max_head_bytes max_headers",
-        Reload.REQUESTS: "max_body_bytes",
+        Reload.REQUESTS: "max_body_bytes min_body_rate",
     },
     TimeoutsConfig: {
-        Reload.REQUESTS: "head connect handshake response keep_alive",
+        Reload.REQUESTS: "head connect handshake response body keep_alive",
         Reload.LONGER: "tunnel_idle",
         Reload.TUNNELS: "close",
     },
     WebSocketConfig: {
-        Reload.TUNNELS: "ping_interval ping_timeout max_message_bytes max_message_rate max_age strict",
+        Reload.TUNNELS: "ping_interval ping_timeout max_message_bytes max_message_rate max_frame_rate max_age strict",
     },
     ListenerConfig: {
         Reload.WAY: "address",

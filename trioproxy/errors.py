@@ -50,9 +50,7 @@ class Reason(StrEnum):
     INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade
     PROTOCOL = "protocol"  # breaks the rules of WebSocket framing
     TOO_LARGE = "too_large"  # head, target, fields, body or message above a limit
-    TOO_MANY = (
-        "too_many"  # messages above `max_message_rate`, upgrades above `handshake_rate`, connections of one client
-    )
+    TOO_MANY = "too_many"  # messages, frames, upgrades or connections of one client above a rate or limit
     AGED = "aged"  # open for as long as `websocket.max_age` allows
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve
     NO_ROUTE = "no_route"  # no route leads anywhere for this host and path

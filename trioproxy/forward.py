@@ -15,6 +15,7 @@ from trioproxy.answer import Answer
 from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.pace import Pace
 from trioproxy.streaming import BROKEN, post, send
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
@@ -87,10 +88,12 @@ class _Attempt:
     received: bool = attrs.field(default=False, init=False)  # the client's body has wholly come in
     uploaded: bool = attrs.field(default=False, init=False)  # and wholly gone out
     octets: int = attrs.field(default=0, init=False)  # of the body, so far
+    pace: Pace = attrs.field(init=False)  # of the client that sends it
     client_failure: ProxyError | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         limits = self.exchange.context.config.limits
+        self.pace = Pace(limits.min_body_rate, self.exchange.route.timeouts.body)
         parser = ResponseParser(
             method=self.exchange.head.method, max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers
         )
@@ -165,11 +168,14 @@ class _Attempt:
         """What has come of the body, framed for the upstream; waits for the client while nothing has."""
         client, patience = self.exchange.client, self.exchange.route.timeouts.response
         self._wait_for_client(waiting=True)
+        started = self.exchange.context.now()
         try:
-            with trio.fail_after(patience):
+            with trio.fail_after(min(patience, max(0, self.pace.patience()))):
                 event = await client.next_event(Phase.REQUEST)
         except trio.TooSlowError:
-            detail = f"no byte of the request's body for {patience:g} s"
+            slow = self.pace.patience() < patience
+            rate = f"below {self.pace.rate:g} bytes a second" if slow else f"no byte for {patience:g} s"
+            detail = f"the request's body: {rate}"
             raise ProxyError(Source.CLIENT, Phase.REQUEST, Reason.TIMEOUT, 408, detail) from None
         if event is None:
             detail = "ended inside the request's body"
@@ -187,6 +193,7 @@ class _Attempt:
             if chunked:
                 parts.append(LAST_CHUNK)
         self._count(size)
+        self.pace.waited(self.exchange.context.now() - started, size)
         return b"".join(parts)
 
     def _wait_for_client(self, *, waiting: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, TEXT, masked
+from support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, masked
 from support.tunnels import ENGINES, frames_of, relayed, tcp_pair
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
@@ -137,6 +137,32 @@ async def test_a_client_that_keeps_to_the_rate_and_an_upstream_at_any_rate_are_f
         assert len(await rig.upstream.take(5 * len(up))) == 5 * len(up)
         await rig.client.send(rig.client.frame(TEXT))
         assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1008)]
+
+
+@pytest.mark.parametrize("kind", ["pings", "pongs", "fragments", "empty"])
+async def test_frames_that_are_no_messages_have_a_rate_of_their_own(kind, engine, autojump_clock):
+    async with relayed(engine, max_frame_rate=50) as rig:
+        if kind == "fragments":
+            await rig.client.send(rig.client.frame(TEXT, b"", fin=False))
+            assert len(await rig.upstream.take(6)) == 6
+            await trio.sleep(1)
+        part = {
+            "pings": rig.client.frame(PING, b"x"),
+            "pongs": rig.client.frame(PONG, b"x"),
+            "fragments": rig.client.frame(CONTINUATION, b"", fin=False),
+            "empty": rig.client.frame(TEXT),
+        }[kind]
+        for _ in range(3):
+            await rig.client.send(part * 50)
+            assert await rig.upstream.take(50 * len(part)) == part * 50
+            await trio.sleep(1)
+        await rig.client.send(part * 51)
+        assert frames_of(await rig.client.rest(), client=True) == [(CLOSE, 1008)]
+        rig.client.fin()
+        rig.upstream.fin()
+        assert await rig.upstream.take(50 * len(part)) == part * 50
+        await rig.ending()
+        assert rig.summary() == ("proxy", "tunnel", "too_many")
 
 
 # Age.

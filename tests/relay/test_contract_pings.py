@@ -222,7 +222,7 @@ def test_pings_are_invisible_in_any_streams_in_any_chunks(engine, up, down, size
     pings = [frozenset(payload[:125] for opcode, payload, _ in stream if opcode == PING) for stream in (down, up)]
 
     async def main():
-        limits = {"max_message_bytes": 1 << 30, "max_message_rate": 1e6, "max_age": 1e6}
+        limits = {"max_message_bytes": 1 << 30, "max_message_rate": 1e6, "max_frame_rate": 1e6, "max_age": 1e6}
         async with relayed(engine, ping_interval=1, ping_timeout=1e6, **limits) as rig, trio.open_nursery() as nursery:
             client, upstream = Endpoint(rig.client, pings[0], waits=True), Endpoint(rig.upstream, pings[1], waits=True)
             nursery.start_soon(client.read)

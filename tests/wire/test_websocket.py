@@ -221,23 +221,37 @@ def test_a_message_above_the_limit_is_refused_from_headers_alone(limit, strict, 
 class Tickets:
     def __init__(self, count):
         self.count = count
+        self.seen = []
 
     def refill(self, now):
         self.count += now
 
-    def take(self):
-        self.count -= 1
-        return self.count >= 0
+    def take(self, opcode):
+        self.seen.append(opcode)
+        return len(self.seen) <= self.count
 
 
 @CHUNKS
-def test_an_allowance_is_asked_once_for_each_message_that_begins(chunk):
-    it = FrameScanner(masked=True, strict=True, extensions=False, allowance=Tickets(4))
+@pytest.mark.parametrize("last", [TEXT, PING, PONG])
+@pytest.mark.parametrize("awaited", [(), (b"ours",)])
+def test_an_allowance_is_asked_once_for_each_frame_but_close_and_our_pongs(chunk, last, awaited):
+    tickets = Tickets(7)
+    it = FrameScanner(masked=True, strict=True, extensions=False, allowance=tickets)
+    it.awaited = awaited
     long = frame(BINARY, bytes(300), mask=MASK)
     parts = frame(TEXT, b"a", fin=False, mask=MASK) + frame(PING, mask=MASK) + frame(CONTINUATION, b"b", mask=MASK)
-    good = long + parts + frame(TEXT, b"c", mask=MASK) * 2 + frame(PONG, mask=MASK)
-    assert scan(it, good + frame(TEXT, b"d", mask=MASK), chunk) == good
+    good = long + parts + frame(TEXT, b"c", mask=MASK) * 2 + frame(PONG, b"theirs", mask=MASK)
+    assert scan(it, good + frame(last, b"d", mask=MASK), chunk) == good
     assert (it.breach, it.messages) == (TOO_MANY, 4)
+    assert tickets.seen == [BINARY, TEXT, PING, CONTINUATION, TEXT, TEXT, PONG, last]
+
+
+@CHUNKS
+def test_a_close_needs_no_allowance(chunk):
+    it = FrameScanner(masked=True, strict=True, extensions=False, allowance=Tickets(0))
+    close = frame(CLOSE, b"\x03\xe8", mask=MASK)
+    assert scan(it, close, chunk) == close
+    assert (it.breach, it.close_code) == ("", 1000)
 
 
 @CHUNKS

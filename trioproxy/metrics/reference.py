@@ -54,7 +54,7 @@ _REFUSALS: Final = (
         "`trioproxy_endings_total`, reason `full`, or by `proxy` in phase `connect` `timeout`: waited in vain",
     ),
     (
-        "messages of one client: `websocket.max_message_rate`, `max_message_bytes`",
+        "messages of one client: `websocket.max_message_rate`, `max_frame_rate`, `max_message_bytes`",
         "Close 1008, 1009",
         "`trioproxy_endings_total`, reasons `too_many`, `too_large`",
     ),

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from trioproxy.errors import Ending, Phase, Reason, Source
-from trioproxy.relay.bucket import Bucket
+from trioproxy.relay.bucket import Quota
 from trioproxy.relay.direction import Direction
 from trioproxy.relay.heartbeat import Heartbeat
 from trioproxy.wire.traffic import INJECTED, Traffic, UpstreamTraffic
@@ -75,8 +75,7 @@ class Tunnel:
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        rate = settings.max_message_rate
-        allowance = Bucket(rate, trio.current_time()) if rate else None
+        allowance = Quota.of(settings.max_message_rate, settings.max_frame_rate, trio.current_time())
         to_upstream = self._scanner(self.traffic.to_upstream, masked=True, allowance=allowance)
         to_client = self._scanner(self.traffic.to_client, masked=False, allowance=None)
         self.to_upstream = Direction(Source.CLIENT, to_upstream)
@@ -88,7 +87,7 @@ class Tunnel:
             jitter = _AGE_JITTER * random.random()  # noqa: S311 -- no secret
             self._too_old = trio.current_time() + settings.max_age * (1 - jitter)
 
-    def _scanner(self, traffic: Traffic, *, masked: bool, allowance: Bucket | None) -> FrameScanner:
+    def _scanner(self, traffic: Traffic, *, masked: bool, allowance: Quota | None) -> FrameScanner:
         return FrameScanner(
             masked=masked,
             strict=self.settings.strict,

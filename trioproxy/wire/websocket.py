@@ -60,17 +60,17 @@ _UNLIMITED: Final = 1 << 99  # more than frames can announce
 _LEAST: Final[Mapping[int, int]] = {2: 126, 8: 1 << 16}  # what so many bytes of length may say: less has a shorter form
 _MOST: Final = (1 << 63) - 1  # the top bit of the eight-byte length is 0
 TOO_LARGE: Final = "message too large"  # the breaches that are limits of ours and no rules of RFC 6455
-TOO_MANY: Final = "too many messages"
+TOO_MANY: Final = "too many messages or frames"
 
 
 class Allowance(Protocol):
-    """How many messages may still come."""
+    """How many messages and frames may still come."""
 
     def refill(self, now: float) -> None:
         """Tell it the time, in seconds; its owner does, once for all that is scanned at that time."""
 
-    def take(self) -> bool:
-        """Take one off; False if none is left."""
+    def take(self, opcode: int) -> bool:
+        """Take one frame off, which begins a message if it has the opcode of one; False if none is left."""
 
 
 def _breach(first: int, *, extensions: bool, inside: bool) -> str:
@@ -113,7 +113,7 @@ class FrameScanner:
     `masked` says whether this direction's frames must be masked (RFC 6455 §5.1: a client's must, a server's must
     not), `extensions` whether any extension was negotiated, so that reserved bits may be set. Without `strict` every
     rule is the endpoints' business and only the lengths are read. In any case `limit` is the most bytes the payloads
-    of one message may have as they pass (0: no limit), and `allowance` is asked about each message that begins.
+    of one message may have as they pass (0: no limit), and `allowance` is asked about each frame but Close.
 
     `left` is how many bytes of the current frame's payload are still to come; 0 means that what was passed so far
     ends on a frame boundary. A caller whose read is shorter than that may subtract it by itself and spare the call.
@@ -212,7 +212,7 @@ class FrameScanner:
             at = end
         return at
 
-    def _frame(self, buffer: bytes | bytearray, at: int, stop: int) -> int:  # noqa: C901, PLR0912 -- see below
+    def _frame(self, buffer: bytes | bytearray, at: int, stop: int) -> int:  # noqa: C901, PLR0911, PLR0912 -- see below
         """Take in one frame of any kind; returns where what may pass of it ends, `at` if nothing may."""
         # Written for 1 KiB messages (echo over 64 tunnels), whose frames all come here: rules and limits are looked
         # at together, and `_check` finds out which it is if any is broken.
@@ -233,7 +233,7 @@ class FrameScanner:
         end, opcode = body + length, first & 15
         if opcode <= _BINARY:
             size = length if part < 0 else part + length
-            if size > self.limit or (opcode and self.allowance is not None and not self.allowance.take()):
+            if size > self.limit or (self.allowance is not None and not self.allowance.take(opcode)):
                 self._refuse(TOO_LARGE if size > self.limit else TOO_MANY)
                 return at
             if not first & _FIN:
@@ -252,6 +252,9 @@ class FrameScanner:
         elif opcode == _PONG and length <= MAX_CONTROL and self.awaited:
             return self._pong(buffer, at, end, stop)
         else:
+            if self.allowance is not None and not self.allowance.take(opcode):
+                self._refuse(TOO_MANY)
+                return at
             self._others += 1
         self._cells[opcode] += 1
         if end > stop:
@@ -314,6 +317,9 @@ class FrameScanner:
         payload = _payload(buffer[at:end])
         if payload in self.awaited and bool(buffer[at + 1] & _MASK) == self.masked:
             self.pong = payload
+            return at
+        if self.allowance is not None and not self.allowance.take(Opcode.PONG):
+            self._refuse(TOO_MANY)
             return at
         self._cells[Opcode.PONG] += 1
         self._others += 1
