@@ -215,23 +215,32 @@ async def test_a_client_that_ends_inside_its_body_gets_400_and_the_upstream_sees
         assert proxy.endings == {"client request closed": 1}
 
 
-async def test_a_client_reset_inside_its_body_closes_the_upstream():
+@pytest.mark.parametrize("end", ["reset", "fin"])
+async def test_a_body_that_ends_too_early_ends_in_a_reset_of_the_upstream(end):
+    """A FIN is the end of the body to a server that does not count: gunicorn hands a short one to its application."""
     ended = trio.Event()
 
     async def upstream(http):
         await http.head()
         await http.take(3)
-        reset(client.stream)
-        await http.rest()
+        if end == "reset":
+            reset(client.stream)
+        else:
+            await client.stream.send_eof()
+        with pytest.raises(ConnectionResetError):
+            await http.rest()
         ended.set()
 
     async with proxying(upstream, tcp=True) as proxy:
         client = proxy.connect()
         await client.send(HALF_POST)
+        if end == "fin":
+            assert (await client.answer()).status == 400
+            await proxy.hang_up(client)
         await proxy.context.no_connections()
         await ended.wait()
-        assert proxy.endings == {"client request reset": 1}
-        assert proxy.codes == {"other": 1}
+        assert proxy.endings == {f"client request {'reset' if end == 'reset' else 'closed'}": 1}
+        assert proxy.codes == ({"other": 1} if end == "reset" else {"400": 1})
 
 
 async def test_a_bad_chunk_in_the_body_is_400_where_nothing_was_answered():

@@ -109,14 +109,18 @@ class _Attempt:
             return await self._pass_answer()
         kept = False
         failure: ProxyError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upload, nursery.cancel_scope)
-            # A nursery would wrap a ProxyError in a group, so it crosses the nursery's end as a value.
-            try:
-                kept = await self._pass_answer()
-            except ProxyError as error:
-                failure = error
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._upload, nursery.cancel_scope)
+                # A nursery would wrap a ProxyError in a group, so it crosses the nursery's end as a value.
+                try:
+                    kept = await self._pass_answer()
+                except ProxyError as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        finally:
+            if not self.uploaded:  # a FIN looks like the end of the body to some servers
+                self.connection.stream.reset_on_close()
         failure = self.client_failure or failure
         if failure is not None:
             raise failure
