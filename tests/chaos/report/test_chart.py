@@ -63,7 +63,7 @@ def test_faults_are_bands_or_lines_where_they_strike_once():
     root = drawn(frame=Frame(FRAME.times, spans), some=[1] * 4)
     (band,) = (each for each in root.iter("rect") if each.get("class") == "fault")
     assert (band.get("x"), band.get("width"), band.get("height")) == ("250", "250", str(HEIGHT))
-    assert paths(root, "strike") == [f"M750 0V{HEIGHT}"]
+    assert paths(root, "edge") == [f"M250 0V{HEIGHT}M500 0V{HEIGHT}M750 0V{HEIGHT}"]
 
 
 def test_whoever_does_not_see_it_can_read_it():

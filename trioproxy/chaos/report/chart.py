@@ -113,13 +113,19 @@ def drawing(label: str, height: int, *content: str) -> Markup:
 
 
 def shades(frame: Frame, height: int) -> Iterator[Markup]:
-    """The faults in a drawing: a band while one is on, a line where it strikes once."""
+    """The faults behind a drawing: a band while one is on."""
     for span in frame.spans:
-        left, right = frame.x(span.begin), frame.x(span.end)
         if not span.fault.instant:
+            left, right = frame.x(span.begin), frame.x(span.end)
             yield element("rect", class_="fault", x=left, y=0, width=round(right - left, 1), height=height)
-        else:
-            yield element("path", class_="strike", d=f"M{left:g} 0V{height}")
+
+
+def _edges(frame: Frame) -> Iterator[float]:
+    """Where a fault begins, ends or strikes once: lines above all colours, which leave those as they are."""
+    for span in frame.spans:
+        yield frame.x(span.begin)
+        if not span.fault.instant:
+            yield frame.x(span.end)
 
 
 def _drawing(chart: Chart, frame: Frame) -> Markup:
@@ -128,9 +134,10 @@ def _drawing(chart: Chart, frame: Frame) -> Markup:
     return drawing(
         _in_words(chart),
         HEIGHT,
+        *shades(frame, HEIGHT),
         element("path", class_="grid", d=grid),
         *_layers(chart, frame, scale),
-        *shades(frame, HEIGHT),
+        element("path", class_="edge", d="".join(f"M{x:g} 0V{HEIGHT}" for x in _edges(frame))),
         *(element("path", class_="dashed", d=path) for path in (_through(chart.dashed, frame, scale),) if path),
         *_told(chart, frame),
     )
