@@ -61,6 +61,10 @@ async def test_the_upstream_is_the_one_the_answer_names():
             lambda number, message: [message.replace("0-0", "0-1")] if number == 1 else [message],
             {"lost": 1, "corrupted": 1},
         ),
+        (
+            lambda number, message: [message[:-1] + "<"] if number == 1 else [message],
+            {"lost": 1, "corrupted": 1},
+        ),
         (lambda number, message: [b"\xff", message] if number == 1 else [message], {"corrupted": 1}),
     ],
 )
@@ -123,6 +127,27 @@ async def test_a_tunnel_that_the_other_side_ends(answer, end, code):
     (tunnel,) = await run_load(answer)
     assert (tunnel.end, tunnel.code, tunnel.echoed) == (end, code, 0)
     assert tunnel.lost == len(tunnel.unanswered) >= 1
+
+
+async def test_a_tunnel_in_which_no_frame_comes_is_cut():
+    async def answer(request):
+        websocket = await request.accept()
+        await websocket.get_message()
+        await websocket._stream.send_all(b"\xf1\x01x")
+        await trio.sleep_forever()
+
+    (tunnel,) = await run_load(answer)
+    assert (tunnel.end, tunnel.code, tunnel.invalid) == (End.CUT, None, True)
+
+
+async def test_a_close_for_a_protocol_error_is_a_close():
+    async def answer(request):
+        websocket = await request.accept()
+        await websocket.get_message()
+        await websocket.aclose(1002, "of yours")
+
+    (tunnel,) = await run_load(answer)
+    assert (tunnel.end, tunnel.code, tunnel.invalid) == (End.CLOSED, 1002, False)
 
 
 async def test_a_client_comes_again():

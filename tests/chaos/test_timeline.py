@@ -33,6 +33,11 @@ def test_nothing_begins_behind_the_end_or_lasts_beyond_it():
     assert times(found) == [("reset", 10, 18), ("reset", 18, 20)]
 
 
+def test_what_comes_again_lasts_to_its_next_time_where_it_does_not_say_how_long():
+    found = timeline(("reload", {"at": 2, "every": 5, "times": 3}))
+    assert times(found) == [("reload", 2, 7), ("reload", 7, 12), ("reload", 12, 20)]
+
+
 @pytest.mark.parametrize(
     ("settings", "concerned"),
     [({}, (0, 1, 2, 3)), ({"upstreams": (2,)}, (2,)), ({"upstreams": (1, 3), "pick": 5}, (1, 3))],

@@ -18,6 +18,7 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto.connection import ConnectionState
 
 from trioproxy.chaos import trail
 from trioproxy.chaos.records import End, Tunnel
@@ -106,6 +107,7 @@ class _Talk:
     tunnel: Tunnel
     until: float
     phase: float
+    _websocket: WebSocketConnection | None = attrs.field(default=None, init=False)
     _due: dict[str, float] = attrs.field(factory=dict, init=False)  # what has no echo yet, and when it was sent
     _waiting: float = attrs.field(default=math.inf, init=False)  # since when an echo is due and nothing has come
     _last: int = attrs.field(default=-1, init=False)
@@ -142,6 +144,7 @@ class _Talk:
         fields = [(trail.CONNECTION.encode(), self.tunnel.name.encode())]
         host = f"{self.load.host}:{self.load.port}"
         websocket = await wrap_client_stream(nursery, stream, host, self.load.settings.path, extra_headers=fields)
+        self._websocket = websocket
         self.tunnel.opened = self.load.now
         self.tunnel.upstream = _upstream(websocket)
         return websocket
@@ -167,7 +170,7 @@ class _Talk:
                 await trio.sleep(self.until - self.load.now)
             if self.load.now >= self.until:
                 return
-            message = f"{self.tunnel.name} {self.tunnel.sent} ".ljust(settings.size, "=")
+            message = self._message(self.tunnel.sent)
             now = self.load.now
             self._waiting = self._waiting if self._due else now
             self._due[message] = now
@@ -187,6 +190,7 @@ class _Talk:
         text = message if isinstance(message, str) else message.decode(errors="replace")
         sent = self._due.pop(text, None)
         number = _number(text, tunnel.name)
+        ours = 0 <= number < tunnel.sent and text == self._message(number)
         if sent is not None:
             tunnel.echoed += 1
             tunnel.reordered += number < self._last
@@ -194,10 +198,13 @@ class _Talk:
             now = self.load.now
             tunnel.round_trips.append((sent, now - sent))
             self._waited_until(now)
-        elif 0 <= number < tunnel.sent:
+        elif ours:
             tunnel.duplicated += 1
         else:
             tunnel.corrupted += 1
+
+    def _message(self, number: int) -> str:
+        return f"{self.tunnel.name} {number} ".ljust(self.load.settings.size, "=")
 
     def _waited_until(self, now: float) -> None:
         self.tunnel.silence = max(self.tunnel.silence, now - self._waiting)
@@ -215,7 +222,10 @@ class _Talk:
             return
         self.tunnel.ended = self.load.now
         reason = error.reason if isinstance(error, ConnectionClosed) else None
-        if reason is None or reason.code == 1006:  # noqa: PLR2004 - stands for no Close (RFC 6455 §7.1.5)
+        # trio-websocket gives what is no frame a code, too, though nobody has sent a Close.
+        state = self._websocket._wsproto.state if self._websocket else None  # noqa: SLF001
+        self.tunnel.invalid = isinstance(error, ConnectionClosed) and state is ConnectionState.OPEN
+        if reason is None or self.tunnel.invalid or reason.code == 1006:  # noqa: PLR2004 - no Close (RFC 6455 §7.1.5)
             self.tunnel.end = End.CUT
         else:
             self.tunnel.end = End.CLOSED

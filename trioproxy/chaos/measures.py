@@ -132,6 +132,11 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "handshakes": Measure(lambda o: len(o.tunnels), "", "Handshakes that clients began."),
         "handshake_success": Measure(_success, "share", "The part of them that became a tunnel."),
         "handshakes_failed": Measure(lambda o: len(o.tunnels) - len(opened(o)), "", "Those that did not."),
+        "failed_handshake_seconds": Measure(
+            lambda o: max(((t.ended or t.asked) - t.asked for t in o.tunnels if t.failure), default=0.0),
+            "s",
+            "The longest until one of those had its answer.",
+        ),
         "handshake_p50_ms": Measure(lambda o: quantile(_handshakes(o), 0.5), "ms", "From connecting to the 101."),
         "handshake_p99_ms": Measure(lambda o: quantile(_handshakes(o), 0.99), "ms", "From connecting to the 101."),
         "failover_seconds": Measure(
@@ -170,6 +175,9 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "cut_without_close": Measure(lambda o: _cut(opened(o)), "", "Tunnels that ended without a Close."),
         "cut_without_close_on_unharmed_tunnels": Measure(
             lambda o: _cut(unharmed(o)), "", "Those of them that no fault touched."
+        ),
+        "tunnels_with_invalid_frames": Measure(
+            lambda o: sum(t.invalid for t in opened(o)), "", "Tunnels in which something came that is no frame."
         ),
         "unharmed_tunnels_ended": Measure(
             lambda o: sum(tunnel.end in {End.CLOSED, End.CUT} for tunnel in unharmed(o)),

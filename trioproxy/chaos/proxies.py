@@ -79,7 +79,7 @@ def base_settings(listener: str, admin: str, upstreams: Sequence[str]) -> dict[s
         "pools": {
             POOL: {
                 "upstreams": list(upstreams),
-                "health": {"probe": "websocket", "interval": 2, "timeout": 2, "rise": 1, "fall": 2},
+                "health": {"probe": "websocket", "interval": 0.75, "timeout": 0.75, "rise": 1, "fall": 2},
             }
         },
     }

@@ -44,6 +44,7 @@ class Tunnel:
     corrupted: int = 0  # messages that were never sent
     round_trips: list[tuple[float, float]] = attrs.field(factory=list)  # (sent at, seconds)
     unanswered: list[float] = attrs.field(factory=list)  # when each message without an echo was sent
+    invalid: bool = False  # something came that is no frame; its client could only give up
     silence: float = 0.0  # the longest that an echo was due and nothing came, in seconds
     harmed: bool = False  # a fault may have touched it
 

@@ -44,7 +44,8 @@ def spans(scenario: Scenario, upstreams: int, seed: int) -> Sequence[Span]:
         random = Random(f"{seed} fault {number}")
         for time in range(fault.times):
             begin = fault.at + time * fault.every
-            end = min(begin + fault.lasts if fault.lasts else scenario.duration, scenario.duration)
+            to_the_next = fault.every if time + 1 < fault.times else scenario.duration
+            end = min(begin + (fault.lasts or to_the_next), scenario.duration)
             concerned = list(fault.upstreams or range(upstreams))
             if fault.pick:
                 concerned = sorted(random.sample(concerned, min(fault.pick, len(concerned))))

@@ -158,8 +158,8 @@ class Stage(Protocol):
 class Fault:
     """The settings that all faults have.
 
-    A fault is on from `at` for `lasts` seconds (0: to the end of the run), `times` times, `every` so many seconds.
-    It concerns the `upstreams` with these numbers, or as many as `pick` says, chosen by the seed; by default all.
+    A fault is on from `at` for `lasts` seconds (0: to its next time, or the end), `times` times, `every` so many
+    seconds. It concerns the `upstreams` with these numbers, or as many as `pick` says, by the seed; by default all.
     """
 
     name: ClassVar[str]
@@ -167,7 +167,7 @@ class Fault:
     instant: ClassVar[bool] = False  # it strikes at one moment, and has no end
 
     at: SecondsOrNone = setting(0.0, "When it begins, in seconds from the beginning of the load.")
-    lasts: SecondsOrNone = setting(0.0, "For how long, in seconds; 0 is to the end.")
+    lasts: SecondsOrNone = setting(0.0, "For how long, in seconds; 0 is to its next time, or to the end.")
     every: SecondsOrNone = setting(0.0, "Seconds from one beginning to the next, where it comes several times.")
     times: CountOrNone = setting(1, "How often it comes.")
     upstreams: tuple[CountOrNone, ...] = setting((), "The numbers of the upstreams it concerns, from 0; empty: all.")
