@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 from support.admin import open_admin
-from support.browser import run_chromium
+from support.browser import CONTRAST, run_chromium
 from support.frames import BINARY, CLOSE, close_payload, open_websocket, websocket
 from support.peers import run_server
 from support.ports import free_address
@@ -24,28 +24,6 @@ GONE = ("Failed to load resource: net::ERR_",)  # of whatever was under way
 UNAUTHORIZED = "status of 401"  # what a browser writes into its console then, whatever the page makes of it
 LIVE = "document.body.dataset.link === 'live'"
 ENTER, ESCAPE, TAB, LEFT = ("Enter", 13, "\r"), ("Escape", 27), ("Tab", 9), ("ArrowLeft", 37)
-
-# The least contrast of any text that is to be seen with what lies behind it, as WCAG 2 counts it, and where that is.
-CONTRAST = """(() => {
-    const parse = (color) => { const n = color.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
-    const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
-    const light = (rgb) => rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-    const behind = (node) => {
-        const own = node ? parse(getComputedStyle(node).backgroundColor) : [255, 255, 255, 1];
-        return own[3] === 1 ? own.slice(0, 3) : over(own, behind(node.parentElement));
-    };
-    let worst = [99, ""];
-    for (const node of document.querySelectorAll("body *")) {
-        const said = [...node.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
-        if (!said || !node.checkVisibility() || node.closest("svg, :disabled")) continue;
-        const ground = behind(node);
-        const [a, b] = [light(over(parse(getComputedStyle(node).color), ground)), light(ground)];
-        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < worst[0]) worst = [contrast, node.outerHTML];
-    }
-    return worst;
-})()"""
 
 # What can be pressed or filled in without a name to call it by
 UNNAMED = """[...document.querySelectorAll("button, input, select")]

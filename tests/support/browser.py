@@ -46,6 +46,27 @@ OPTIONS = (
     "--host-resolver-rules=MAP *.test 127.0.0.1",
     "--remote-debugging-port=0",
 )
+# The least contrast of any text that is to be seen with what lies behind it, as WCAG 2 counts it, and where that is.
+CONTRAST = """(() => {
+    const parse = (color) => { const n = color.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+    const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
+    const light = (rgb) => rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (node) => {
+        const own = node ? parse(getComputedStyle(node).backgroundColor) : [255, 255, 255, 1];
+        return own[3] === 1 ? own.slice(0, 3) : over(own, behind(node.parentElement));
+    };
+    let worst = [99, ""];
+    for (const node of document.querySelectorAll("body *")) {
+        const said = [...node.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+        if (!said || !node.checkVisibility() || node.closest("svg, :disabled")) continue;
+        const ground = behind(node);
+        const [a, b] = [light(over(parse(getComputedStyle(node).color), ground)), light(ground)];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < worst[0]) worst = [contrast, node.outerHTML];
+    }
+    return worst;
+})()"""
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 from trioproxy.chaos.expectations import judge
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.measures import MEASURES
-from trioproxy.chaos.records import Comparison, End, Outcome, Tunnel
+from trioproxy.chaos.records import Comparison, End, Outcome, Sample, Tunnel
 from trioproxy.chaos.report import document
 from trioproxy.chaos.timeline import Span
 
@@ -16,6 +16,7 @@ OUTCOME = Outcome(
     tunnels=[TUNNEL, Tunnel("1-0", 1, 0.0, failure="timeout")],
     spans=[Span(1.0, 2.0, (0,), FAULTS["kill"](lasts=1.0))],
     comparisons=[Comparison(what="tunnels", proxy=1, least=1, most=2)],
+    samples=[Sample(1.5, 3)],
     exit_status=0,
 )
 
@@ -38,6 +39,7 @@ def test_everything_that_is_known():
     assert found["measures"]["lost_messages"] == {"value": 1, "unit": ""}
     assert found["faults"] == [{"fault": "kill", "begin": 1, "end": 2, "upstreams": [0]}]
     assert found["comparisons"] == [{"what": "tunnels", "proxy": 1, "least": 1, "most": 2, "agree": True}]
+    assert found["samples"] == [{"time": 1.5, "open_tunnels": 3}]
     assert found["proxy"] == {"exit_status": 0, "errors": []}
     closed, failed = found["tunnels"]
     assert (closed["end"], closed["code"], closed["harmed"]) == ("closed", 1011, True)

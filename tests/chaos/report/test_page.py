@@ -4,7 +4,7 @@ import re
 
 import attrs
 import pytest
-from support.browser import run_chromium
+from support.browser import CONTRAST, run_chromium
 from support.chaos_runs import one_killed, talkative
 
 from trioproxy.chaos.expectations import judge
@@ -70,6 +70,11 @@ def test_its_sections_come_in_the_order_that_an_operator_reads():
     assert "None in its log." in written()
 
 
+def test_a_name_that_is_no_utf_8_is_no_hindrance():
+    assert "<dd>na?me</dd>" in written(name="na\udcffme")
+    written(name="na\udcffme").encode()
+
+
 def test_a_long_log_is_cut():
     html = written(one_killed(errors=["x" * 5000] * 99))
     assert html.count("x" * 1000) == 50
@@ -80,7 +85,13 @@ def test_a_long_log_is_cut():
 def test_a_run_of_thousands_of_tunnels_is_no_large_page():
     tunnels = [
         talkative(
-            f"{number}-0", number, 0.1 + number % 7, 9.0, upstream=number % 30, end=End.CLOSED, code=1000 + number % 15
+            f"{number}-0",
+            number,
+            0.1 + number % 7,
+            2.0 + number % 7,
+            upstream=number % 30,
+            end=End.CLOSED,
+            code=1000 + number % 15,
         )
         for number in range(2000)
     ]
@@ -122,6 +133,8 @@ async def test_a_browser_shows_it_whole_and_asks_for_nothing(browser, tmp_path, 
             """[...new Set([...document.querySelectorAll("svg[role=img]")].map((svg) => svg.getBoundingClientRect().left))]"""
         )
         assert len(left) == 1  # one axis of time
+        contrast, where = await shown.evaluate(CONTRAST)
+        assert contrast >= 4.5, where
         unnamed = """[...document.querySelectorAll("svg[role=img]")].filter((svg) => !svg.ariaLabel).length"""
         assert await shown.evaluate(unnamed) == 0
         await shown.click("summary")

@@ -281,4 +281,5 @@ def _numbers(chart: Chart, frame: Frame) -> Markup:
         element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
         element("tbody", joined(rows)),
     )
-    return element("details", element("summary", "Numbers"), element("div", table, class_="wide numbers"))
+    name = element("span", f" of {chart.name}", class_="unseen")
+    return element("details", element("summary", "Numbers", name), element("div", table, class_="wide numbers"))

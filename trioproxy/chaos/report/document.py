@@ -40,6 +40,7 @@ def document(title: str, seed: int, outcome: Outcome, verdicts: Sequence[Verdict
             for span in outcome.spans
         ],
         "comparisons": [{**attrs.asdict(each), "agree": each.agree} for each in outcome.comparisons],
+        "samples": [attrs.asdict(each) for each in outcome.samples],
         "proxy": {"exit_status": outcome.exit_status, "errors": list(outcome.errors)},
         "tunnels": [_tunnel(tunnel) for tunnel in outcome.tunnels],
     }

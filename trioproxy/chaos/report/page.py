@@ -42,7 +42,7 @@ class About:
 
 
 def page(about: About, outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
-    """The whole file."""
+    """The whole file; what UTF-8 cannot say is a question mark in it."""
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     head = element(
         "head",
@@ -57,7 +57,8 @@ def page(about: About, outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
     footer = element("footer", f"Written by trioproxy chaos {__version__}.")
     main = element("main", *_sections(about, outcome, verdicts))
     body = element("body", PATTERNS, _header(about, outcome, verdicts), main, footer)
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    whole = f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    return whole.encode("utf-8", "replace").decode("utf-8")
 
 
 def _verdict(verdicts: Sequence[Verdict]) -> str:

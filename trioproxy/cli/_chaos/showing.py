@@ -19,6 +19,8 @@ from trioproxy.cli._chaos.tally import Tally
 from trioproxy.cli._chaos.view import progress, progress_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trioproxy.chaos.load import Load
     from trioproxy.chaos.scenario import Scenario
 
@@ -96,13 +98,16 @@ class Drawn:
             try:
                 while True:
                     lines = progress(tally.look(load.now), *self.console.size)
-                    await trio.to_thread.run_sync(self._draw, live, Group(*lines))
+                    await trio.to_thread.run_sync(self._draw, live, self._taken(), Group(*lines))
                     await trio.sleep(_DRAW_SECONDS)
             finally:
-                self._draw(live, Group())
+                self._draw(live, self._taken(), Group())
 
-    def _draw(self, live: Live, lines: Group) -> None:
+    def _taken(self) -> Sequence[str]:
         said, self._said = self._said, []
+        return said
+
+    def _draw(self, live: Live, said: Sequence[str], lines: Group) -> None:
         for line in said:
             self.console.print(line, markup=False, no_wrap=True, overflow="ellipsis", crop=True)
         live.update(lines, refresh=True)
