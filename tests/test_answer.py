@@ -49,6 +49,7 @@ async def test_what_ends_with_the_upstreams_fin_becomes_chunks_and_the_client_st
 
 
 @pytest.mark.parametrize("answer", [CHUNKED, UNTIL_CLOSE])
+@pytest.mark.rule("version")
 async def test_a_1_0_client_gets_no_chunks_but_the_end_of_the_connection(answer):
     async with proxying(answers(answer, keep=False)) as proxy:
         got = await proxy.ask(GET_1_0)
@@ -63,6 +64,7 @@ async def test_a_1_0_client_gets_a_length_where_there_is_one():
         assert (got.body, got.get(b"content-length")) == (b"fine", b"4")
 
 
+@pytest.mark.rule("interim")
 async def test_interim_answers_pass_in_order_to_a_1_1_client_and_never_to_a_1_0_one():
     hints = b"".join(b"HTTP/1.1 103 Early Hints\r\nLink: %d\r\nConnection: x\r\nX: 1\r\n\r\n" % n for n in range(3))
     async with proxying(answers(hints + reply(b"fine"))) as proxy:
@@ -74,6 +76,7 @@ async def test_interim_answers_pass_in_order_to_a_1_1_client_and_never_to_a_1_0_
         assert (await proxy.ask(GET_1_0)).interim == ()
 
 
+@pytest.mark.rule("interim")
 async def test_endless_interim_answers_are_502():
     async with proxying(answers(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)) as proxy:
         assert (await proxy.ask(get_request())).status == 502
@@ -89,6 +92,7 @@ async def test_endless_interim_answers_are_502():
         ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
     ],
 )
+@pytest.mark.rule("no-body")
 async def test_no_body_is_waited_for_where_there_is_none(method, answer):
     async with proxying(answers(answer)) as proxy:
         http = proxy.connect()
@@ -120,6 +124,7 @@ async def test_a_head_goes_out_before_there_is_a_body():
 
 @pytest.mark.parametrize("start", [b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"])
 @pytest.mark.parametrize("request_", [get_request(), GET_1_0])
+@pytest.mark.rule("incomplete")
 async def test_a_framed_answer_cut_short_ends_with_fin_so_that_all_of_its_part_arrives(start, request_):
     async with proxying(answers(b"HTTP/1.1 200 OK\r\n" + start, keep=False), tcp=True) as proxy:
         http = proxy.connect()
@@ -136,6 +141,7 @@ async def test_a_framed_answer_cut_short_ends_with_fin_so_that_all_of_its_part_a
 
 
 @pytest.mark.parametrize("request_", [get_request(), GET_1_0])
+@pytest.mark.rule("incomplete")
 async def test_an_upstreams_reset_is_no_end_of_the_body(request_):
     async with proxying(sends(UNTIL_CLOSE, then_reset=True), tcp=True) as proxy:
         http = proxy.connect()
@@ -149,6 +155,7 @@ async def test_an_upstreams_reset_is_no_end_of_the_body(request_):
         assert proxy.endings == {"upstream response reset": 1}
 
 
+@pytest.mark.rule("silent-upstream")
 async def test_an_upstream_silent_inside_its_answer_ends_it(autojump_clock):
     async with proxying(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")) as proxy:
         http = proxy.connect()

@@ -20,6 +20,7 @@ POST = get_request("/", "Content-Length: 3", method="POST") + b"abc"
 # Waiting for a request
 
 
+@pytest.mark.rule("silent-clients", "limits")
 async def test_a_client_that_says_nothing_is_let_go_without_a_word_after_timeouts_head(autojump_clock):
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -60,6 +61,7 @@ async def test_a_reset_between_requests_is_one():
         assert proxy.endings == {"upstream response done": 1, "client head reset": 1}
 
 
+@pytest.mark.rule("slow", "limits")
 async def test_a_head_that_does_not_end_in_time_gets_408_however_slowly_it_goes_on(autojump_clock):
     async with proxying(answers()) as proxy, trio.open_nursery() as nursery:
         http = proxy.connect()
@@ -126,6 +128,7 @@ async def test_empty_lines_do_not_prolong_the_wait(autojump_clock):
         (get_request("/", "A: " + "x" * 40_000), 431),
     ],
 )
+@pytest.mark.rule("request-line", "version", "methods", "limits")
 async def test_a_bad_head_gets_its_status_and_a_close_and_reaches_nobody(raw, status):
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -140,6 +143,7 @@ async def test_a_bad_head_gets_its_status_and_a_close_and_reaches_nobody(raw, st
         assert sum(proxy.endings.values()) == 1
 
 
+@pytest.mark.rule("incomplete")
 async def test_a_client_that_ends_inside_a_head_gets_400():
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -161,6 +165,7 @@ async def test_a_reset_inside_a_head_is_told_nothing():
         assert proxy.codes == {"other": 1}
 
 
+@pytest.mark.rule("closing")
 async def test_a_400_reaches_a_client_that_is_still_sending_rfc_9112_9_6():
     async with proxying(answers(), tcp=True) as proxy:
         http = proxy.connect()
@@ -169,6 +174,7 @@ async def test_a_400_reaches_a_client_that_is_still_sending_rfc_9112_9_6():
         assert await http.at_end()
 
 
+@pytest.mark.rule("closing")
 async def test_a_client_that_never_ends_is_closed_two_seconds_behind_its_last_answer(autojump_clock):
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -181,6 +187,7 @@ async def test_a_client_that_never_ends_is_closed_two_seconds_behind_its_last_an
 # One exchange after another
 
 
+@pytest.mark.rule("pipelining")
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
     running = 0
 
@@ -212,6 +219,7 @@ async def test_a_bad_head_behind_good_ones_is_answered_in_its_turn():
         assert proxy.endings == {"upstream response done": 2, "client head invalid": 1}
 
 
+@pytest.mark.rule("half-close")
 async def test_a_half_closed_client_gets_all_its_answers():
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -231,6 +239,7 @@ async def test_a_half_closed_client_gets_all_its_answers():
         b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     ],
 )
+@pytest.mark.rule("version", "pipelining")
 async def test_close_and_1_0_get_one_answer_and_the_end(raw, path):
     async with proxying(answers(), route={"exact": True}) as proxy:
         http = proxy.connect()
@@ -269,6 +278,7 @@ async def test_no_route_ends_a_connection_whose_request_is_not_all_read(raw):
         assert sum(proxy.codes.values()) == 1
 
 
+@pytest.mark.rule("target")
 async def test_the_path_is_matched_without_dot_segments_and_forwarded_as_it_came():
     upstream = answers()
     async with proxying(upstream, route={"path": "/admin"}) as proxy:
@@ -311,6 +321,7 @@ async def test_a_trusted_proxys_client_is_x_real_ip():
         assert script.heads[0].get(b"x-forwarded-for") == b"6.6.6.6, 198.51.100.1, 192.0.2.7"
 
 
+@pytest.mark.rule("options-star")
 async def test_options_of_the_server_itself_is_answered_without_a_route():
     async with proxying(answers(), route={"host": ("other.test",), "path": "/app"}) as proxy:
         http = proxy.connect()

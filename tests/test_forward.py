@@ -67,6 +67,7 @@ async def test_a_body_with_a_length_keeps_it():
         }
 
 
+@pytest.mark.rule("chunk-extensions", "trailers")
 async def test_a_chunked_body_stays_chunked_without_extensions_and_trailers_cve_2025_22871():
     seen = []
 
@@ -135,6 +136,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream(autojump_clock):
         assert proxy.endings == {"client response stalled": 1}
 
 
+@pytest.mark.rule("limits")
 async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_504_in_the_end(autojump_clock):
     async def deaf(http):
         await http.head()
@@ -159,6 +161,7 @@ async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_504_in_t
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.rule("silent-upstream")
 async def test_a_silent_upstream_is_504_after_timeouts_response(autojump_clock):
     async def silent(http):
         await http.head()
@@ -174,6 +177,7 @@ async def test_a_silent_upstream_is_504_after_timeouts_response(autojump_clock):
         assert proxy.endings == {"upstream response timeout": 1, "client head done": 1}
 
 
+@pytest.mark.rule("slow", "limits")
 async def test_a_client_silent_inside_its_body_gets_408(autojump_clock):
     async with proxying(answers()) as proxy:
         http = proxy.connect()
@@ -197,6 +201,7 @@ async def test_the_upstreams_time_does_not_run_while_the_client_is_waited_for(au
         assert upstream.bodies == [b"abcdef"]
 
 
+@pytest.mark.rule("incomplete")
 async def test_a_client_that_ends_inside_its_body_gets_400_and_the_upstream_sees_no_whole_request():
     rest = []
 
@@ -250,6 +255,7 @@ async def test_a_bad_chunk_in_the_body_is_400_where_nothing_was_answered():
         assert proxy.endings == {"client request invalid": 1}
 
 
+@pytest.mark.rule("limits")
 async def test_a_body_announced_above_the_limit_is_413_without_an_upstream():
     upstream = answers()
     async with proxying(upstream, limits={"max_body_bytes": 2}) as proxy:
@@ -259,6 +265,7 @@ async def test_a_body_announced_above_the_limit_is_413_without_an_upstream():
         assert proxy.endings == {"client request too_large": 1}
 
 
+@pytest.mark.rule("limits")
 async def test_a_chunked_body_above_the_limit_is_413_once_it_is():
     async with proxying(answers(), limits={"max_body_bytes": 4}) as proxy:
         assert (await proxy.ask(CHUNKED_POST + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")).status == 413
@@ -346,6 +353,7 @@ async def test_a_body_at_the_limit_passes():
 # Expect, early answers
 
 
+@pytest.mark.rule("expect")
 async def test_expect_is_passed_on_and_the_100_passed_back():
     async def upstream(http):
         assert (await http.head()).get(b"expect") == b"100-continue"
@@ -360,6 +368,7 @@ async def test_expect_is_passed_on_and_the_100_passed_back():
         assert (await http.answer()).body == b"abc"
 
 
+@pytest.mark.rule("expect")
 async def test_a_final_answer_to_an_expectation_ends_the_connection():
     ended = trio.Event()
 
@@ -379,6 +388,7 @@ async def test_a_final_answer_to_an_expectation_ends_the_connection():
         assert len(proxy.idle) == 0
 
 
+@pytest.mark.rule("early-answer")
 async def test_an_early_answer_is_passed_on_and_the_rest_of_the_body_discarded():
     async def upstream(http):
         await http.head()
@@ -435,6 +445,7 @@ async def test_an_upstream_that_answers_and_closes_under_a_large_body_is_heard()
 # Upstream connections that are kept
 
 
+@pytest.mark.rule("keep-alive")
 async def test_a_connection_is_used_again():
     upstream = answers()
     async with proxying(upstream) as proxy:
@@ -445,6 +456,7 @@ async def test_a_connection_is_used_again():
         assert (upstream.connections, len(proxy.idle)) == (1, 1)
 
 
+@pytest.mark.rule("keep-alive", "version")
 async def test_never_with_a_1_0_client():
     upstream = answers()
     async with proxying(upstream) as proxy:
@@ -466,6 +478,7 @@ async def test_never_with_a_1_0_client():
     ],
     ids=["close", "1.0", "two answers", "a stray line", "a body behind 204", "a body behind 304"],
 )
+@pytest.mark.rule("extra-bytes", "two-answers")
 async def test_extra_octets_or_close_end_an_upstream_connection_and_are_no_other_answer(answer):
     upstream = answers(answer, reply(b"next"))
     async with proxying(upstream) as proxy:
@@ -479,6 +492,7 @@ async def test_extra_octets_or_close_end_an_upstream_connection_and_are_no_other
         assert upstream.connections == 2
 
 
+@pytest.mark.rule("extra-bytes", "two-answers")
 async def test_octets_that_come_behind_an_answer_later_end_the_connection_too():
     poison = trio.Event()
 
@@ -499,6 +513,7 @@ async def test_octets_that_come_behind_an_answer_later_end_the_connection_too():
         assert proxy.peers[0].accepted == 2
 
 
+@pytest.mark.rule("keep-alive", "retry")
 async def test_a_kept_connection_that_ended_is_noticed_before_it_is_used():
     upstream = answers(keep=False)
     async with proxying(upstream) as proxy:
@@ -510,6 +525,7 @@ async def test_a_kept_connection_that_ended_is_noticed_before_it_is_used():
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+@pytest.mark.rule("retry")
 async def test_a_kept_connection_that_ends_on_use_gives_an_idempotent_request_a_fresh_one(method):
     upstream = answers(reply(), None, reply())
     async with proxying(upstream, pool={"attempts": 1}) as proxy:
@@ -520,6 +536,7 @@ async def test_a_kept_connection_that_ends_on_use_gives_an_idempotent_request_a_
 
 
 @pytest.mark.parametrize("request_", [POST, get_request(method="POST")], ids=["with a body", "without"])
+@pytest.mark.rule("retry")
 async def test_a_post_is_not_repeated_when_its_kept_connection_ends(request_):
     upstream = answers(reply(), None)
     async with proxying(upstream) as proxy:
@@ -548,6 +565,7 @@ async def test_a_post_gets_a_kept_connection_only_within_a_second(autojump_clock
 
 
 @pytest.mark.parametrize("request_", [get_request(), POST, CHUNKED_POST + b"0\r\n\r\n"])
+@pytest.mark.rule("retry")
 async def test_any_method_goes_to_another_upstream_where_no_connection_came_about(request_):
     async with proxying(REFUSED, answers()) as proxy:
         assert (await proxy.ask(request_)).status == 200
@@ -556,6 +574,7 @@ async def test_any_method_goes_to_another_upstream_where_no_connection_came_abou
         assert [each["attempts"] for each in proxy.log] == [2]
 
 
+@pytest.mark.rule("no-upstream")
 async def test_503_with_retry_after_where_every_connect_failed():
     async with proxying(REFUSED, REFUSED + "/2", REFUSED + "/3") as proxy:
         answer = await proxy.ask(get_request())
@@ -564,6 +583,7 @@ async def test_503_with_retry_after_where_every_connect_failed():
         assert proxy.endings == {"upstream connect refused": 1, "client head done": 1}
 
 
+@pytest.mark.rule("no-upstream")
 async def test_503_with_retry_after_where_no_upstream_is_eligible():
     async with proxying(answers()) as proxy:
         proxy.upstreams[0].draining = True
@@ -573,6 +593,7 @@ async def test_503_with_retry_after_where_no_upstream_is_eligible():
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.rule("retry")
 async def test_an_upstream_that_closes_without_a_byte_is_followed_by_another(method):
     first, second = answers(None), answers()
     async with proxying(first, second) as proxy:
@@ -592,6 +613,7 @@ async def test_an_upstream_that_resets_without_a_byte_is_followed_by_another():
 
 
 @pytest.mark.parametrize("request_", [POST, get_request(method="PUT"), get_request(method="POST")])
+@pytest.mark.rule("retry")
 async def test_other_requests_are_not_repeated_on_a_fresh_connection(request_):
     second = answers()
     async with proxying(answers(None), second) as proxy:
@@ -601,6 +623,7 @@ async def test_other_requests_are_not_repeated_on_a_fresh_connection(request_):
 
 
 @pytest.mark.parametrize("start", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.rule("retry")
 async def test_nothing_is_repeated_once_an_answer_byte_came(start):
     second = answers()
     async with proxying(answers(start, keep=False), second) as proxy:
@@ -624,6 +647,7 @@ async def test_no_more_attempts_than_configured_and_the_last_failure_is_told():
         assert proxy.endings["upstream response closed"] == 1
 
 
+@pytest.mark.rule("invalid-answer")
 async def test_an_invalid_answer_is_502_and_not_repeated():
     second = answers()
     async with proxying(answers(b"SSH-2.0-x\r\n"), second) as proxy:
@@ -632,6 +656,7 @@ async def test_an_invalid_answer_is_502_and_not_repeated():
         assert proxy.endings == {"upstream response invalid": 1, "client head done": 1}
 
 
+@pytest.mark.rule("upgrade-unasked")
 async def test_a_101_nobody_asked_for_is_502():
     switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     async with proxying(answers(switching)) as proxy:
@@ -773,6 +798,7 @@ def poisoning_upstream(dice: random.Random):
 
 
 @pytest.mark.parametrize("seed", range(30))
+@pytest.mark.rule("two-answers", "extra-bytes")
 async def test_an_answer_is_never_anothers_whatever_upstreams_do(seed, autojump_clock):
     dice = random.Random(seed)
 

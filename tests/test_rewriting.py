@@ -73,11 +73,13 @@ def test_fields_of_one_connection_do_not_pass(name):
     assert fields((name, b"x")) == [HOST]
 
 
+@pytest.mark.rule("hop-by-hop")
 def test_what_connection_names_does_not_pass_over_all_its_lines():
     lines = [(b"Connection", b"close, X-One"), (b"connection", b",x-TWO ,"), (b"X-One", b"1"), (b"X-Two", b"2")]
     assert fields(*lines, (b"X-Three", b"3")) == [HOST, (b"X-Three", b"3")]
 
 
+@pytest.mark.rule("hop-by-hop", "nominated")
 def test_a_connection_token_never_removes_what_the_proxy_says_cve_2024_45410_cve_2021_32813():
     tokens = b"close, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, Via, X-Env, Host, Cookie"
     made = fields(
@@ -90,11 +92,13 @@ def test_content_length_cannot_be_taken_away_by_a_connection_token():
     assert fields((b"Connection", b"Content-Length"), (b"Content-Length", b"3")) == [HOST, (b"Content-Length", b"3")]
 
 
+@pytest.mark.rule("forwarded")
 def test_a_peer_that_is_not_trusted_cannot_say_who_asked():
     lies = [(name, b"lie") for name, _ in FORWARDED]
     assert fields(*lies, (b"Forwarded", b"for=lie"), forwarded=True) == [HOST, *FORWARDED]
 
 
+@pytest.mark.rule("forwarded")
 def test_a_trusted_peers_chain_is_kept_and_continued():
     said = [
         (b"X-Forwarded-For", b"198.51.100.1"),
@@ -112,11 +116,13 @@ def test_forwarded_off_leaves_what_the_client_says_alone():
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.rule("via")
 def test_via_names_the_version_received_behind_those_before(version):
     made = fields((b"Via", b"1.1 a"), version=version, via="edge")
     assert made == [HOST, (b"Via", b"1.1 a"), (b"Via", version + b" edge")]
 
 
+@pytest.mark.rule("via")
 def test_no_via_where_it_is_turned_off():
     assert fields(via="") == [HOST]
 
@@ -210,6 +216,7 @@ def test_the_last_answer_of_a_connection_says_close():
 
 
 @pytest.mark.parametrize("status", [100, 101, 103, 204])
+@pytest.mark.rule("no-body")
 def test_no_length_stands_where_there_is_no_body_rfc_9110_8_6(status):
     assert answer(status, (b"Content-Length", b"5"), (b"A", b"b")) == [(b"A", b"b")]
 

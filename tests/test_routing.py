@@ -93,6 +93,7 @@ def test_of_routes_that_say_the_same_the_first_wins():
         b"/admin#x",
     ],
 )
+@pytest.mark.rule("target")
 def test_nobody_gets_around_a_route_by_spelling_its_path_differently(target):
     assert found([route("/", "open"), route("/admin", "guarded")], target) == "guarded"
 

@@ -27,6 +27,7 @@ from trioproxy.streaming import (
 # Ends of connections
 
 
+@pytest.mark.rule("closing")
 async def test_an_answer_is_readable_though_the_question_was_not_read():
     near, far = await stream_pair()
     await near.send_all(bytes(DISCARD_BYTES // 2))
@@ -39,6 +40,7 @@ async def test_an_answer_is_readable_though_the_question_was_not_read():
     assert far.fileno() < 0
 
 
+@pytest.mark.rule("closing")
 async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_clock):
     near, far = memory_stream_pair()
     start = trio.current_time()
@@ -49,6 +51,7 @@ async def test_a_gentle_close_waits_for_a_silent_peer_only_so_long(autojump_cloc
         await near.send_all(b"more")
 
 
+@pytest.mark.rule("closing")
 async def test_a_gentle_close_reads_only_so_much(autojump_clock):
     near, far = memory_stream_pair()
     start = trio.current_time()

@@ -78,6 +78,7 @@ async def test_a_tunnel_carries_messages_both_ways_and_ends_with_both_closes():
         assert [line["event"] for line in proxy.log] == ["tunnel_open", "tunnel_end"]
 
 
+@pytest.mark.rule("upgrade-upstream")
 async def test_the_upstream_gets_the_nginx_recipe():
     upstream = accepts()
     lines = ["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: x; y=1", "Cookie: a", "Keep-Alive: 5", "TE: x"]
@@ -96,6 +97,7 @@ async def test_the_upstream_gets_the_nginx_recipe():
         await socket.close()
 
 
+@pytest.mark.rule("upgrade-upstream", "nominated")
 async def test_a_connection_token_never_removes_the_proxys_fields_on_an_upgrade_cve_2024_45410():
     upstream = accepts()
     request = upgrade_request().replace(
@@ -109,6 +111,7 @@ async def test_a_connection_token_never_removes_the_proxys_fields_on_an_upgrade_
         assert upstream.heads[0].get(b"cookie") is None
 
 
+@pytest.mark.rule("upgrade-request")
 async def test_tokens_are_found_in_any_case_over_all_lines():
     request = (
         upgrade_request()
@@ -132,6 +135,7 @@ async def test_the_clients_101_has_the_upstreams_fields_without_its_hop_by_hop_o
         assert proxy.log[0]["subprotocol"] == "chat"
 
 
+@pytest.mark.rule("upgrade-upstream")
 async def test_an_upgrade_never_goes_over_a_kept_connection():
     async def upstream(http):
         while (head := await http.head()).get(b"upgrade") is None:
@@ -145,6 +149,7 @@ async def test_an_upgrade_never_goes_over_a_kept_connection():
         assert (proxy.peers[0].accepted, len(proxy.idle)) == (2, 1)
 
 
+@pytest.mark.rule("first-frames")
 async def test_octets_behind_the_101_follow_it_to_the_client():
     async with proxying(accepts(behind=frame(TEXT, b"first"))) as proxy:
         socket = await open_websocket(proxy)
@@ -152,6 +157,7 @@ async def test_octets_behind_the_101_follow_it_to_the_client():
         assert await socket.echo(b"x") == b"x"
 
 
+@pytest.mark.rule("early-data")
 async def test_early_octets_are_held_until_the_101_and_follow_it_cve_2026_2833(autojump_clock):
     early = []
     answer = trio.Event()
@@ -213,6 +219,7 @@ async def test_what_a_head_says_is_held_only_in_part():
         (b"Host: a.test", b"Host: a.test\r\nTransfer-Encoding: chunked", 400),
     ],
 )
+@pytest.mark.rule("upgrade-request", "upgrade-body", "early-data", "fake-upgrade")
 async def test_an_invalid_upgrade_is_refused_without_an_upstream_and_nothing_behind_it_is_read(old, new, status):
     request = upgrade_request().replace(old, new)
     assert old not in request or old in new
@@ -242,6 +249,7 @@ async def test_an_invalid_upgrade_is_refused_without_an_upstream_and_nothing_beh
         ["Upgrade: websocket"],
     ],
 )
+@pytest.mark.rule("upgrade-other", "smuggled-behind-upgrade")
 async def test_any_other_upgrade_is_a_plain_request_and_what_follows_a_request_of_its_own(lines):
     upstream = answers()
     async with proxying(upstream) as proxy:
@@ -258,6 +266,7 @@ async def test_any_other_upgrade_is_a_plain_request_and_what_follows_a_request_o
         assert handshakes(proxy) == {}
 
 
+@pytest.mark.rule("upgrade-request")
 async def test_a_1_0_client_cannot_upgrade():
     upstream = answers()
     async with proxying(upstream) as proxy:
@@ -280,6 +289,7 @@ async def test_a_1_0_client_cannot_upgrade():
         (None, 101),
     ],
 )
+@pytest.mark.rule("origin")
 async def test_only_allowed_origins_get_a_tunnel(origin, status):
     async with proxying(accepts(), route={"allowed_origins": ("https://A.test", "https://*.b.test")}) as proxy:
         http = proxy.connect()
@@ -328,6 +338,7 @@ async def test_no_origin_is_checked_where_none_is_listed():
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "401 Unauthorized", "403 Forbidden", "503 Busy"])
+@pytest.mark.rule("upgrade-refused")
 async def test_any_other_status_goes_to_the_client_unchanged_then_the_connection_closes(status):
     answer = reply(b"because", status, "X-A: 1", "WWW-Authenticate: Basic", "Location: /x")
     async with proxying(answers(answer)) as proxy:
@@ -353,6 +364,7 @@ async def test_a_426_keeps_saying_what_is_wanted():
         assert got.get(b"connection") == b"upgrade, close"
 
 
+@pytest.mark.rule("upgrade-unasked")
 async def test_a_200_with_upgrade_is_no_upgrade_cve_2024_23326():
     answer = reply(b"x", "200 OK", "Upgrade: websocket", "Connection: Upgrade")
     async with proxying(answers(answer)) as proxy:
@@ -424,6 +436,7 @@ GOOD = upgrade_answer
         (b"HTTP/1.1 101", b"HTTQ/1.1 101"),
     ],
 )
+@pytest.mark.rule("upgrade-101", "fake-101")
 async def test_an_invalid_101_is_502_and_counted(old, new):
     async def upstream(http):
         head = await http.head()
@@ -460,6 +473,7 @@ async def test_interim_answers_before_the_101_pass():
 # No upstream, and another upstream
 
 
+@pytest.mark.rule("upgrade-no-upstream")
 async def test_503_and_never_403_where_there_is_no_upstream():
     async with proxying(accepts()) as proxy:
         proxy.upstreams[0].draining = True
@@ -469,6 +483,7 @@ async def test_503_and_never_403_where_there_is_no_upstream():
         assert proxy.endings == {"proxy connect no_upstream": 1}
 
 
+@pytest.mark.rule("upgrade-no-upstream")
 async def test_503_where_none_can_be_reached():
     async with proxying(REFUSED, REFUSED + "2") as proxy:
         assert (await proxy.ask(upgrade_request())).status == 503
@@ -500,6 +515,7 @@ async def test_an_upstream_that_resets_is_followed_by_another():
 
 
 @pytest.mark.parametrize("pool", [{"attempts": 1}, {"retry_on": ("connect",)}])
+@pytest.mark.rule("invalid-answer")
 async def test_502_where_an_upstream_closes_unanswered_and_no_other_may_be_tried(pool):
     async with proxying(answers(None), accepts(), pool=pool) as proxy:
         answer = await proxy.ask(upgrade_request())
@@ -514,6 +530,7 @@ async def test_nothing_is_repeated_once_an_answer_byte_came():
         assert not second.heads
 
 
+@pytest.mark.rule("silent-upstream")
 async def test_a_silent_upstream_is_504_after_timeouts_handshake(autojump_clock):
     second = accepts()
     async with proxying(silent, second, timeouts={"handshake": 4}) as proxy:

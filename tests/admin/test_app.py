@@ -302,6 +302,7 @@ async def test_a_body_of_another_type_is_415(admin, path, kind):
 
 
 @pytest.mark.parametrize("path", COMMANDS)
+@pytest.mark.rule("cross-site")
 async def test_a_form_of_a_page_elsewhere_sends_no_type_that_gets_through(admin, path):
     """Without a Content-Type nothing is JSON; `no-cors` requests cannot name it."""
     answer = await admin.get(path, method="POST", body=b"{}")
@@ -334,6 +335,7 @@ async def asked(admin, method, path, **how):
 
 
 @each_of_the_api
+@pytest.mark.rule("cross-site")
 async def test_the_api_refuses_a_host_that_is_not_its_own(admin, method, path):
     answer = await asked(admin, method, path, host="evil.example")
     assert answer.status == 403
@@ -349,6 +351,7 @@ async def test_the_api_knows_its_loopback_name(admin, method, path):
 
 @each_of_the_api
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "http://evil.example:PORT", ""])
+@pytest.mark.rule("cross-site")
 async def test_the_api_refuses_an_origin_that_is_not_its_own(admin, method, path, origin):
     port = admin.address.rpartition(":")[2]
     answer = await asked(admin, method, path, origin=origin.replace("PORT", port))
@@ -359,6 +362,7 @@ async def test_the_api_refuses_an_origin_that_is_not_its_own(admin, method, path
 
 @each_of_the_api
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.rule("cross-site")
 async def test_the_api_refuses_what_another_sites_page_has_fetched_without_an_origin(admin, method, path, site):
     answer = await asked(admin, method, path, sec_fetch_site=site, sec_fetch_mode="no-cors")
     assert answer.status == 403

@@ -106,7 +106,7 @@ def read_by_us(raw):
     return head.method, head.target, fields, body
 
 
-PLAIN = [case.raw for case in load_cases() if len(case.raw) < 1000 and b"//a.test" not in case.raw]  # origin-form
+PLAIN = [case.raw for case in load_cases() if len(case.raw) < 1000 and b"://" not in case.raw]  # origin-form
 
 
 @given(st.one_of(st.sampled_from(PLAIN), mutated(PLAIN)))

@@ -71,6 +71,7 @@ FROM_SERVER = b"".join(
 )
 
 
+@pytest.mark.rule("frames-relayed")
 async def test_frames_arrive_octet_for_octet_both_ways(tunnel):
     client, upstream, _ = tunnel
     await client.http.send(FROM_CLIENT)
@@ -79,6 +80,7 @@ async def test_frames_arrive_octet_for_octet_both_ways(tunnel):
     assert await client.http.take(len(FROM_SERVER)) == FROM_SERVER
 
 
+@pytest.mark.rule("frames-relayed")
 async def test_frames_arrive_the_same_sent_octet_by_octet(tunnel):
     client, upstream, _ = tunnel
     small = (
@@ -93,6 +95,7 @@ async def test_frames_arrive_the_same_sent_octet_by_octet(tunnel):
     assert await upstream.http.take(len(small)) == small
 
 
+@pytest.mark.rule("frames-relayed")
 async def test_rsv_bits_pass_where_an_extension_was_negotiated(programs):
     ends = Ends()
     extension = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -110,6 +113,7 @@ async def test_rsv_bits_pass_where_an_extension_was_negotiated(programs):
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4000, None])
 @pytest.mark.parametrize("closer", ["client", "upstream"])
+@pytest.mark.rule("frames-relayed")
 async def test_a_closing_handshake_passes_end_to_end(tunnel, closer, code):
     client, upstream, proxy = tunnel
     first, second = (client, upstream) if closer == "client" else (upstream, client)
@@ -154,6 +158,7 @@ async def next_close(end):
 
 
 @pytest.mark.parametrize("case", BAD_FROM_CLIENT)
+@pytest.mark.rule("frames-strict")
 async def test_a_client_that_breaks_the_framing_ends_its_tunnel_with_1002(tunnel, case):
     client, upstream, proxy = tunnel
     await client.http.send(BAD_FROM_CLIENT[case])
@@ -164,6 +169,7 @@ async def test_a_client_that_breaks_the_framing_ends_its_tunnel_with_1002(tunnel
 
 
 @pytest.mark.parametrize("case", BAD_FROM_SERVER)
+@pytest.mark.rule("frames-strict")
 async def test_an_upstream_that_breaks_the_framing_ends_its_tunnel_with_1002(tunnel, case):
     client, upstream, proxy = tunnel
     await upstream.http.send(BAD_FROM_SERVER[case])
@@ -173,6 +179,7 @@ async def test_an_upstream_that_breaks_the_framing_ends_its_tunnel_with_1002(tun
     await proxy.wait_until(lambda seen: seen.total("endings_total", by="upstream", reason="protocol") == 1)
 
 
+@pytest.mark.rule("frame-length")
 async def test_a_length_of_terabytes_allocates_nothing(tunnel):
     client, upstream, proxy = tunnel
     before = proxy.program.rss
@@ -182,6 +189,7 @@ async def test_a_length_of_terabytes_allocates_nothing(tunnel):
     assert proxy.program.rss - before < 2 * 1024 * 1024
 
 
+@pytest.mark.rule("vanished")
 async def test_an_upstream_that_vanishes_is_told_to_the_client_as_1011(tunnel):
     client, upstream, proxy = tunnel
     await upstream.http.stream.aclose()
@@ -194,6 +202,7 @@ async def test_an_upstream_that_vanishes_is_told_to_the_client_as_1011(tunnel):
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
+@pytest.mark.rule("vanished")
 async def test_a_client_that_vanishes_is_told_to_the_upstream_as_1001(tunnel, how):
     client, upstream, proxy = tunnel
     if how == "reset":
@@ -208,6 +217,7 @@ async def test_a_client_that_vanishes_is_told_to_the_upstream_as_1001(tunnel, ho
 
 
 @pytest.mark.parametrize("leaver", ["client", "upstream"])
+@pytest.mark.rule("vanished")
 async def test_a_cut_inside_a_frame_is_a_reset(tunnel, leaver):
     client, upstream, _ = tunnel
     leaving, other = (client, upstream) if leaver == "client" else (upstream, client)

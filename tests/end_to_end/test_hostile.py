@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 
+import pytest
 import trio
 from support.frames import BINARY, frame, open_websocket, websocket
 from support.http_client import connection, dial, get, get_request, reset
@@ -34,6 +35,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.rule("request-line", "version")
 async def test_what_is_no_http_gets_an_error_and_a_close(programs):
     async with proxied_http(programs) as both:
         for name, data in GARBAGE.items():
@@ -48,6 +50,7 @@ async def test_what_is_no_http_gets_an_error_and_a_close(programs):
     assert len(both.heads) == 1
 
 
+@pytest.mark.rule("silent-clients")
 async def test_connections_that_say_nothing_or_vanish_cost_nothing(programs):
     async with proxied_http(programs) as both:
         before = both.proxy.program.descriptors
@@ -79,6 +82,7 @@ async def test_a_tunnel_cut_in_the_middle_of_load_disturbs_no_other(programs):
     await proxy.stop()
 
 
+@pytest.mark.rule("slow")
 async def test_a_client_that_never_reads_is_let_go_in_the_end(programs):
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + bytes(20_000_000)
     async with proxied_http(programs, body, timeouts={"response": 0.5, "tunnel_idle": 1}) as both:

@@ -28,6 +28,7 @@ async def test_bodies_arrive_whole_by_length_and_by_chunks(programs):
     assert both.heads[1].get(b"transfer-encoding") == b"chunked"
 
 
+@pytest.mark.rule("keep-alive")
 async def test_client_and_upstream_connections_are_reused(programs):
     async with proxied_http(programs, echo) as both:
         for _ in range(2):
@@ -38,6 +39,7 @@ async def test_client_and_upstream_connections_are_reused(programs):
     assert both.upstream.accepted == 1
 
 
+@pytest.mark.rule("retry")
 async def test_an_upstream_that_closed_its_idle_connection_costs_nothing(programs):
     async def once(http):
         await http.head()
@@ -50,6 +52,7 @@ async def test_an_upstream_that_closed_its_idle_connection_costs_nothing(program
     assert both.upstream.accepted == 20
 
 
+@pytest.mark.rule("pipelining")
 async def test_pipelined_requests_are_answered_in_order(programs):
     async with proxied_http(programs, echo) as both, connection(both.address) as http:
         first = get_request("/1", "Content-Length: 3", method="POST") + b"abc"
@@ -57,6 +60,7 @@ async def test_pipelined_requests_are_answered_in_order(programs):
         assert [(await http.answer()).body for _ in range(4)] == [b"/1|abc", b"/c|de", b"/3|", b"/4|"]
 
 
+@pytest.mark.rule("pipelining")
 async def test_the_answers_before_a_bad_pipelined_request_are_still_sent(programs):
     async with proxied_http(programs, echo) as both, connection(both.address) as http:
         await http.send(get_request("/1") + get_request("/2") + b"GET /3 HTTP/1.1\r\nNo colon\r\n\r\n")
@@ -65,6 +69,7 @@ async def test_the_answers_before_a_bad_pipelined_request_are_still_sent(program
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 X")])
+@pytest.mark.rule("no-body")
 async def test_an_answer_without_a_body_is_not_waited_for(programs, method, status):
     fields = "" if status.startswith("204") else "Content-Length: 1000\r\n"
     answer = f"HTTP/1.1 {status}\r\n{fields}ETag: x\r\n\r\n".encode()
@@ -110,6 +115,7 @@ async def test_connection_close_is_honoured(programs):
         assert await http.at_end()
 
 
+@pytest.mark.rule("half-close")
 async def test_a_half_closed_client_still_gets_its_answer(programs):
     late = trio.Event()
 
@@ -127,6 +133,7 @@ async def test_a_half_closed_client_still_gets_its_answer(programs):
         assert await http.at_end()
 
 
+@pytest.mark.rule("expect")
 async def test_a_continue_goes_to_the_upstream_and_back_before_the_body(programs):
     async def serve(http):
         head = await http.head()
@@ -141,6 +148,7 @@ async def test_a_continue_goes_to_the_upstream_and_back_before_the_body(programs
         assert (await http.answer()).body == b"body"
 
 
+@pytest.mark.rule("expect")
 async def test_a_refusal_instead_of_a_continue_ends_the_connection(programs):
     async def serve(http):
         await http.head()
@@ -153,12 +161,14 @@ async def test_a_refusal_instead_of_a_continue_ends_the_connection(programs):
         assert await http.at_end()
 
 
+@pytest.mark.rule("expect")
 async def test_another_expectation_is_417(programs):
     async with proxied_http(programs) as both:
         assert (await get(both.address, "/", "Expect: miracles")).status == 417
     assert both.heads == []
 
 
+@pytest.mark.rule("interim")
 async def test_interim_answers_pass_to_1_1_clients_only(programs):
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     async with proxied_http(programs, hints + reply(b"final")) as both:
@@ -170,6 +180,7 @@ async def test_interim_answers_pass_to_1_1_clients_only(programs):
         assert (old.status, old.interim) == (200, ())
 
 
+@pytest.mark.rule("early-answer")
 async def test_an_early_answer_reaches_a_client_that_still_sends(programs):
     async def serve(http):
         await http.head()

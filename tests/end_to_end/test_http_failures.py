@@ -35,6 +35,7 @@ async def test_no_route_is_404_and_keeps_the_connection(programs):
         assert (await http.answer()).status == 200
 
 
+@pytest.mark.rule("no-upstream")
 async def test_no_upstream_is_503_with_retry_after(programs):
     proxy = await run_proxy(programs, settings([free_address()], health={"probe": "tcp"}))
     for request in (get_request(), POST):
@@ -65,6 +66,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.rule("invalid-answer")
 async def test_an_invalid_answer_is_502_and_never_half_passed_on(programs):
     case = ""
 
@@ -79,6 +81,7 @@ async def test_an_invalid_answer_is_502_and_never_half_passed_on(programs):
     assert not both.proxy.log_contains("internal_error")
 
 
+@pytest.mark.rule("invalid-answer")
 async def test_an_upstream_that_closes_unanswered_is_502(programs):
     async with proxied(programs, always(b"")) as both:
         assert (await ask(both.address, POST)).status == 502
@@ -110,6 +113,7 @@ async def test_an_answer_cut_short_is_seen_to_be_short(programs):
             await get(both.address)
 
 
+@pytest.mark.rule("two-answers")
 async def test_a_second_answer_to_one_request_never_answers_the_next(programs):
     poison = reply(b"poison", "200 OK", "X-Poison: 1")
     async with proxied(programs, always(reply(b"right") + poison)) as both, connection(both.address) as http:
@@ -120,6 +124,7 @@ async def test_a_second_answer_to_one_request_never_answers_the_next(programs):
     assert both.upstream.accepted == 3
 
 
+@pytest.mark.rule("silent-upstream")
 async def test_a_silent_upstream_is_504(programs):
     async def serve(http):
         await http.head()
@@ -140,6 +145,7 @@ async def test_an_upstream_silent_in_the_middle_is_cut(programs):
             await get(both.address)
 
 
+@pytest.mark.rule("slow")
 async def test_a_slow_head_is_408_and_an_idle_connection_just_closes(programs):
     async with proxied_http(programs, timeouts={"head": 0.3, "keep_alive": 0.3}) as both:
         assert (await ask(both.address, b"GET / HTTP/1.1\r\nHost: a", method=b"GET")).status == 408
@@ -151,6 +157,7 @@ async def test_a_slow_head_is_408_and_an_idle_connection_just_closes(programs):
             assert await http.at_end()
 
 
+@pytest.mark.rule("slow")
 async def test_a_body_that_stops_is_408(programs):
     async with proxied_http(programs, timeouts={"response": 0.3}) as both:
         answer = await ask(both.address, get_request("/", "Content-Length: 10", method="POST") + b"half")
@@ -172,6 +179,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("status", TOO_LARGE)
+@pytest.mark.rule("limits")
 async def test_what_is_above_a_limit_says_which(programs, status):
     async with proxied_http(programs, limits={"max_body_bytes": 1000}) as both:
         for request in TOO_LARGE[status]:
@@ -183,6 +191,7 @@ async def test_what_is_above_a_limit_says_which(programs, status):
     assert len(both.heads) == 1
 
 
+@pytest.mark.rule("closing")
 async def test_an_answer_reaches_a_client_that_has_more_to_send_than_is_read(programs):
     """Closing with unread input would reset the connection under the answer."""
     async with proxied_http(programs, limits={"max_body_bytes": 1000}) as both:
@@ -211,6 +220,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.rule("connect-trace", "methods")
 async def test_what_is_no_request_we_serve_reaches_no_upstream(programs, status):
     async with proxied_http(programs) as both:
         for request in REFUSED[status]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from support.http_client import ask, connection, get, get_request
 from support.proxied import proxied_http
 from support.upstream import reply
 
 
+@pytest.mark.rule("field-order", "field-names", "target")
 async def test_a_request_arrives_with_its_fields_in_order_and_ours_behind(programs):
     async with proxied_http(programs) as both:
         lines = ["X-One: 1", "x-tWo: a,  b", "Cookie: c=1", "X-One: 2", "X-Latin: \xe9\xff"]
@@ -29,6 +31,7 @@ async def test_a_request_arrives_with_its_fields_in_order_and_ours_behind(progra
     assert not {b"connection", b"upgrade"} & set(head.names)
 
 
+@pytest.mark.rule("hop-by-hop")
 async def test_hop_by_hop_fields_end_at_the_proxy_in_both_directions(programs):
     hops = ["Connection: X-Mine", "X-Mine: 1", "Keep-Alive: timeout=9", "Trailer: X-T", "Upgrade: h2c"]
     answer = reply(b"fine", "200 OK", *hops, "Proxy-Authenticate: Basic", "X-Kept: 1")
@@ -43,6 +46,7 @@ async def test_hop_by_hop_fields_end_at_the_proxy_in_both_directions(programs):
     assert seen.get(b"x-kept") == got.get(b"x-kept") == b"1"
 
 
+@pytest.mark.rule("nominated")
 async def test_a_connection_token_cannot_remove_the_forwarded_fields(programs):
     async with proxied_http(programs) as both:
         await get(both.address, "/", "Connection: close, X-Forwarded-For, X-Real-IP, Via, Host, Content-Length")
@@ -55,6 +59,7 @@ async def test_a_connection_token_cannot_remove_the_forwarded_fields(programs):
 FORGED = ["X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil", "X-Real-IP: 9.9.9.9"]
 
 
+@pytest.mark.rule("forwarded")
 async def test_a_strangers_forwarded_fields_are_replaced(programs):
     async with proxied_http(programs) as both:
         await get(both.address, "/", *FORGED, "Forwarded: for=9.9.9.9")
@@ -65,6 +70,7 @@ async def test_a_strangers_forwarded_fields_are_replaced(programs):
     assert head.get(b"forwarded") is None
 
 
+@pytest.mark.rule("forwarded")
 async def test_a_trusted_proxys_forwarded_fields_are_kept_and_appended_to(programs):
     async with proxied_http(programs, listener={"trusted_proxies": ["127.0.0.0/8"]}) as both:
         await get(both.address, "/", *FORGED)
@@ -84,6 +90,7 @@ async def test_a_route_can_set_remove_and_withhold_fields(programs):
     assert not {b"cookie", b"via", b"x-forwarded-for", b"x-real-ip"} & set(head.names)
 
 
+@pytest.mark.rule("field-order")
 async def test_set_cookie_lines_stay_apart_and_in_order(programs):
     cookies = ["Set-Cookie: a=1; Path=/", "X-Between: 1", "Set-Cookie: b=2, with comma", "set-cookie: a=3"]
     async with proxied_http(programs, reply(b"", "200 OK", *cookies)) as both:
@@ -98,6 +105,7 @@ async def test_status_and_reason_pass_unchanged(programs):
     assert answer.start == b"HTTP/1.1 418 I'm a teapot"
 
 
+@pytest.mark.rule("absolute-target")
 async def test_an_absolute_target_replaces_the_host(programs):
     async with proxied_http(programs) as both:
         await ask(both.address, b"GET http://b.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n")
@@ -124,6 +132,7 @@ async def test_routes_choose_by_host_and_path_and_rewrite_prefixes(programs):
     assert outer.heads[0].start == b"GET /room?x=1 HTTP/1.1"
 
 
+@pytest.mark.rule("options-star")
 async def test_options_of_the_server_itself_is_answered_by_the_proxy(programs):
     async with proxied_http(programs) as both, connection(both.address) as http:
         await http.send(b"OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n")

@@ -25,6 +25,7 @@ async def echo(end):
         await end.send(message.opcode, message.payload)
 
 
+@pytest.mark.rule("upgrade-upstream")
 async def test_the_upstream_is_asked_as_the_nginx_recipe_does(programs):
     heads = []
 
@@ -52,6 +53,7 @@ async def test_the_upstream_is_asked_as_the_nginx_recipe_does(programs):
     assert not {b"x-mine", b"te"} & set(head.names)
 
 
+@pytest.mark.rule("upgrade-request")
 async def test_tokens_count_in_any_case_over_any_lines(programs):
     async with proxied_websocket(programs, echo) as both, connection(both.address) as http:
         await http.send(
@@ -76,6 +78,7 @@ NO_UPGRADES = {
 
 
 @pytest.mark.parametrize("status", NO_UPGRADES)
+@pytest.mark.rule("upgrade-request", "upgrade-body")
 async def test_a_bad_upgrade_is_refused_before_any_upstream_is_asked(programs, status):
     async with proxied_websocket(programs, echo) as both:
         for request in NO_UPGRADES[status]:
@@ -88,6 +91,7 @@ async def test_a_bad_upgrade_is_refused_before_any_upstream_is_asked(programs, s
         assert both.upstream.accepted == 0
 
 
+@pytest.mark.rule("origin")
 async def test_only_allowed_origins_get_in(programs):
     route = {"allowed_origins": ["http://a.test"]}
     async with proxied_websocket(programs, echo, route=route) as both:
@@ -107,6 +111,7 @@ BAD_ANSWERS = {
 }
 
 
+@pytest.mark.rule("upgrade-101", "fake-101")
 async def test_an_invalid_101_is_502_and_opens_nothing(programs):
     case = ""
     early = frame(TEXT, b"early", mask=b"1234")
@@ -128,6 +133,7 @@ async def test_an_invalid_101_is_502_and_opens_nothing(programs):
     assert set(leaked) <= {b""}
 
 
+@pytest.mark.rule("early-data", "first-frames")
 async def test_early_bytes_wait_for_the_101(programs):
     ready, seen = trio.Event(), []
 
@@ -148,6 +154,7 @@ async def test_early_bytes_wait_for_the_101(programs):
     assert seen == [b"", early]
 
 
+@pytest.mark.rule("early-data", "CVE-2026-2833")
 async def test_early_bytes_of_a_refused_upgrade_are_never_a_request(programs):
     """CVE-2026-2833: what stands behind the head is for the upgraded protocol or for nobody."""
     smuggled = get_request("/smuggled")
@@ -159,6 +166,7 @@ async def test_early_bytes_of_a_refused_upgrade_are_never_a_request(programs):
     assert [head.start for head in both.heads] == [b"GET /first HTTP/1.1"]
 
 
+@pytest.mark.rule("fake-upgrade")
 async def test_a_fake_version_hides_no_second_request(programs):
     async with proxied_http(programs) as both, connection(both.address) as http:
         await http.send(upgrade_request().replace(b"Version: 13", b"Version: 777") + get_request("/smuggled"))
@@ -167,6 +175,7 @@ async def test_a_fake_version_hides_no_second_request(programs):
     assert both.heads == []
 
 
+@pytest.mark.rule("upgrade-other")
 async def test_another_protocol_is_plain_http_without_the_upgrade(programs):
     async with proxied_http(programs) as both, connection(both.address) as http:
         for lines in (["Upgrade: h2c"], ["Upgrade: foo", "Upgrade: h2c"], ["Upgrade: foo, h2c"], ["Upgrade: x"]):
@@ -177,6 +186,7 @@ async def test_another_protocol_is_plain_http_without_the_upgrade(programs):
         assert not {b"upgrade", b"connection", b"http2-settings"} & set(head.names)
 
 
+@pytest.mark.rule("upgrade-other")
 async def test_a_body_behind_another_upgrade_is_a_body(programs):
     """`Upgrade: x` makes some parsers stop there and read the body as the next request."""
     inner = get_request("/smuggled")
@@ -188,6 +198,7 @@ async def test_a_body_behind_another_upgrade_is_a_body(programs):
     assert both.bodies == [inner]
 
 
+@pytest.mark.rule("upgrade-refused")
 async def test_refusals_pass_unchanged_with_their_bodies(programs):
     fields = ["WWW-Authenticate: Basic", "Location: /x", "Set-Cookie: a=1", "Set-Cookie: b=2"]
     case = ""

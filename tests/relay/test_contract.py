@@ -50,6 +50,7 @@ async def send_in_chunks(peer, data, sizes):
 
 @examples(50, suppress_health_check=[HealthCheck.too_slow])
 @given(up=messages(), down=messages(), sizes=st.lists(st.integers(1, 100) | st.integers(1000, 90000), min_size=1))
+@pytest.mark.rule("frames-relayed")
 async def test_any_frames_in_any_chunks_arrive_as_they_were_sent_and_are_counted(engine, up, down, sizes):
     async with relayed(engine) as rig:
         expected = {}
@@ -83,6 +84,7 @@ async def test_a_frame_counts_with_its_header_and_a_message_with_its_last_byte(e
             assert (way.bytes, way.traffic.frames[TEXT], way.messages) == (size, frames, message)
 
 
+@pytest.mark.rule("early-data", "first-frames")
 async def test_early_bytes_of_both_sides_go_first_and_count(engine):
     up, down = b"\x81\x82\0\0\0\0hi", b"\x82\x03one\x82"
     async with relayed(engine, early_to_upstream=up, early_to_client=down) as rig:
@@ -123,6 +125,7 @@ async def test_many_tiny_frames_in_one_write_pass(engine):
 
 
 @pytest.mark.parametrize("pair", [unix_pair, tcp_pair])
+@pytest.mark.rule("back-pressure")
 async def test_a_reader_that_stops_stops_its_writer_and_no_one_else(engine, pair):
     async with (
         engine_running(engine) as relay,
@@ -145,6 +148,7 @@ async def test_a_reader_that_stops_stops_its_writer_and_no_one_else(engine, pair
             assert await slow.client.take(len(sent)) == sent
 
 
+@pytest.mark.rule("fin-behind-close")
 async def test_half_close_behind_a_close_frame_lets_the_other_side_finish(engine):
     async with relayed(engine) as rig:
         close = await rig.client.send_close(1000)

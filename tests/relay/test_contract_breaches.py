@@ -32,6 +32,7 @@ BREACHES = {
     [(name, side) for name, sent in BREACHES.items() for side, bad in zip(SIDES, sent, strict=True) if bad],
 )
 @pytest.mark.parametrize("chunk", [1, 1000])
+@pytest.mark.rule("frames-strict", "close-codes")
 async def test_a_broken_rule_closes_both_ways_with_1002(engine, breach, side, chunk):
     from_client, from_upstream = BREACHES[breach]
     bad = from_client if side == "client" else from_upstream
@@ -54,6 +55,7 @@ async def test_a_broken_rule_closes_both_ways_with_1002(engine, breach, side, ch
         assert rig.tunnel.to_client.traffic.injected[CLOSE] == rig.tunnel.to_upstream.traffic.injected[CLOSE] == 1
 
 
+@pytest.mark.rule("frames-strict")
 async def test_with_an_extension_reserved_bits_are_its_business(engine):
     async with relayed(engine, extensions=True) as rig:
         sent = rig.client.frame(TEXT, b"deflated", rsv=4)
@@ -61,6 +63,7 @@ async def test_with_an_extension_reserved_bits_are_its_business(engine):
         assert await rig.upstream.take(len(sent)) == sent
 
 
+@pytest.mark.rule("injection")
 async def test_a_breach_waits_for_the_boundary_of_the_other_direction(engine):
     async with relayed(engine) as rig:
         data = rig.upstream.frame(BINARY, bytes(1000))

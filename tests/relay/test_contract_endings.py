@@ -56,6 +56,7 @@ async def test_an_upstream_that_keeps_its_connection_after_the_handshake_is_not_
         assert rig.summary() == ("client", "close", "done")
 
 
+@pytest.mark.rule("fin-behind-close")
 async def test_a_close_without_an_answer_times_out(engine, autojump_clock):
     async with relayed(engine, close_timeout=5) as rig:
         sent = await rig.client.send_close()
@@ -65,6 +66,7 @@ async def test_a_close_without_an_answer_times_out(engine, autojump_clock):
         assert rig.summary() == ("upstream", "close", "timeout")
 
 
+@pytest.mark.rule("after-close")
 async def test_what_follows_a_close_is_dropped(engine):
     async with relayed(engine) as rig:
         sent = rig.client.frame(CLOSE, b"\x03\xe8")
@@ -115,6 +117,7 @@ async def test_a_close_asked_for_before_the_relay_runs_is_the_first_thing_sent(e
 
 @given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=20), cut=st.integers(0, 2000), data=st.data())
 @examples(40)
+@pytest.mark.rule("injection")
 async def test_an_injected_close_lands_on_a_boundary(engine, sizes, cut, data):
     async with relayed(engine) as rig:
         sent = b"".join(rig.upstream.frame(BINARY, bytes([i]) * size) for i, size in enumerate(sizes))
@@ -178,6 +181,7 @@ async def test_a_close_that_finds_no_boundary_in_time_ends_in_a_reset(engine, au
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
+@pytest.mark.rule("vanished", "close-codes")
 async def test_an_upstream_gone_at_a_boundary_is_told_to_the_client(engine, how):
     async with relayed(engine, tcp_pair) as rig:
         data = rig.upstream.frame(TEXT, b"last")
@@ -194,6 +198,7 @@ async def test_an_upstream_gone_at_a_boundary_is_told_to_the_client(engine, how)
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
+@pytest.mark.rule("vanished", "close-codes")
 async def test_a_client_gone_at_a_boundary_is_told_to_the_upstream(engine, how):
     async with relayed(engine, tcp_pair) as rig:
         getattr(rig.client, how)()
@@ -205,6 +210,7 @@ async def test_a_client_gone_at_a_boundary_is_told_to_the_upstream(engine, how):
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
 @pytest.mark.parametrize("side", ["client", "upstream"])
+@pytest.mark.rule("vanished")
 async def test_a_side_gone_inside_a_frame_is_a_reset_for_the_other(engine, side, how):
     async with relayed(engine, tcp_pair) as rig:
         gone, left = (rig.client, rig.upstream) if side == "client" else (rig.upstream, rig.client)
@@ -252,6 +258,7 @@ async def test_a_vanished_side_that_leaves_the_other_waiting_ends_by_deadline(en
 # Time and force.
 
 
+@pytest.mark.rule("close-codes")
 async def test_an_idle_tunnel_is_closed_on_both_sides(engine, autojump_clock):
     async with relayed(engine, idle_timeout=60) as rig:
         await trio.sleep(50)
@@ -271,6 +278,7 @@ async def test_an_idle_tunnel_is_closed_on_both_sides(engine, autojump_clock):
         assert rig.summary() == ("proxy", "tunnel", "idle")
 
 
+@pytest.mark.rule("back-pressure", "slow")
 async def test_a_write_without_progress_is_a_reset_in_the_end(engine, autojump_clock):
     async with relayed(engine, tcp_pair, idle_timeout=60, buffers=small_buffers) as rig:
         start = trio.current_time()

@@ -34,6 +34,7 @@ async def expect_too_big(rig, side, passed=b""):
 
 @sides
 @pytest.mark.parametrize("chunk", [1, 10_000])
+@pytest.mark.rule("close-codes")
 async def test_a_message_above_the_limit_is_refused_by_its_header(engine, side, chunk):
     async with relayed(engine, max_message_bytes=LIMIT) as rig:
         sender, other = ends(rig, side)
@@ -105,6 +106,7 @@ async def test_a_sender_whose_close_finds_no_boundary_gets_a_reset(engine, autoj
 # Messages a second.
 
 
+@pytest.mark.rule("close-codes")
 async def test_a_client_may_send_a_seconds_worth_at_once_and_no_more(engine, autojump_clock):
     async with relayed(engine, max_message_rate=5) as rig:
         await trio.sleep(100)
@@ -168,6 +170,7 @@ async def test_frames_that_are_no_messages_have_a_rate_of_their_own(kind, engine
 # Age.
 
 
+@pytest.mark.rule("close-codes")
 async def test_a_tunnel_of_its_greatest_age_is_closed_politely(engine, autojump_clock):
     ages = set()
     for _ in range(5):

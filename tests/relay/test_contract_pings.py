@@ -106,6 +106,7 @@ def whole(data):
     return size if size <= len(data) else 0
 
 
+@pytest.mark.rule("own-pings")
 async def test_both_sides_are_pinged_and_neither_sees_the_others_answer(engine, autojump_clock, nursery):
     async with relayed(engine, ping_interval=10, ping_timeout=5) as rig:
         client, upstream = Endpoint(rig.client), Endpoint(rig.upstream)
@@ -123,6 +124,7 @@ async def test_both_sides_are_pinged_and_neither_sees_the_others_answer(engine, 
         assert client.passed == upstream.passed == b""
 
 
+@pytest.mark.rule("own-pings", "injection")
 async def test_keys_and_payloads_are_fresh(engine, autojump_clock):
     async with relayed(engine, ping_interval=5) as rig, trio.open_nursery() as nursery:
         nursery.start_soon(Endpoint(rig.client).read)
@@ -137,6 +139,7 @@ async def test_keys_and_payloads_are_fresh(engine, autojump_clock):
 
 @sides
 @pytest.mark.parametrize("chunk", [1, 5, 100])
+@pytest.mark.rule("own-pings")
 async def test_only_the_pong_that_answers_is_taken_out(engine, side, chunk, autojump_clock):
     async with relayed(engine, ping_interval=100, ping_timeout=5000) as rig:
         pinged, other = ends(rig, side)
@@ -157,6 +160,7 @@ async def test_only_the_pong_that_answers_is_taken_out(engine, side, chunk, auto
 
 
 @sides
+@pytest.mark.rule("injection")
 async def test_a_ping_goes_in_at_the_first_boundary_of_a_busy_stream(engine, side, autojump_clock):
     async with relayed(engine, ping_interval=10) as rig:
         pinged, sender = ends(rig, side)
@@ -247,6 +251,7 @@ def test_pings_are_invisible_in_any_streams_in_any_chunks(engine, up, down, size
 
 
 @sides
+@pytest.mark.rule("ping-timeout", "close-codes")
 async def test_a_silent_side_is_cut_and_the_other_told(engine, side, autojump_clock, nursery):
     async with relayed(engine, tcp_pair, ping_interval=10, ping_timeout=20) as rig:
         silent, other = ends(rig, side)
@@ -292,6 +297,7 @@ async def test_a_side_that_sends_anything_is_not_silent(engine, autojump_clock, 
         assert 10 < rig.tunnel.to_upstream.traffic.injected[PING] < 14
 
 
+@pytest.mark.rule("own-pings")
 async def test_own_pings_do_not_keep_an_idle_tunnel_open(engine, autojump_clock, nursery):
     async with relayed(engine, ping_interval=5, ping_timeout=5, idle_timeout=60) as rig:
         client, upstream = Endpoint(rig.client), Endpoint(rig.upstream)

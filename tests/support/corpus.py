@@ -1,4 +1,4 @@
-"""The corpus: raw requests, one file each, with the reaction they must meet and why.
+"""The corpus: raw requests and raw answers, one file each, with the reaction they must meet and why.
 
 The format is described in `tests/corpus/README.md`; sending the cases anywhere is the tests' work.
 """
@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 
 EXPECTATIONS = frozenset({"forward", "reject400", "either"})
+KEYS = frozenset({"expect", "why", "rule", "status", "reads", "field", "absent", "then"})
+
+ANSWER_EXPECTATIONS = frozenset({"pass", "refuse502", "cut", "wait", "tunnel"})
+ANSWER_KEYS = frozenset({"expect", "why", "rule", "to", "ends", "gets", "interim", "field", "absent", "kept"})
+ASKED = frozenset({"GET", "HEAD", "POST", "HTTP/1.0", "websocket"})
+ENDS = frozenset({"open", "fin", "reset"})
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))", re.DOTALL)
 _SHORT = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
@@ -37,7 +43,9 @@ class Case:
 
     `expect` is `forward` (an upstream must see `readings`, and `fields` in the first of them), `reject400` (a 4xx or 5xx
     answer and a close; no upstream sees a complete request but `readings`) or `either`. `rejected_after` is a `forward` whose
-    bytes behind the readings must be refused. With `half_close` the client sends FIN behind `raw`.
+    bytes behind the readings must be refused. With `half_close` the client sends FIN behind `raw`. `rules` are the rows of
+    docs/reference/protocol.md that it shows. `absent` fields must not go on to the upstream, in any request. `status` is what
+    this proxy refuses with, where the case says so; another may have another.
     """
 
     name: str
@@ -47,6 +55,9 @@ class Case:
     readings: tuple[Reading, ...] = ()
     fields: tuple[tuple[bytes, bytes], ...] = ()
     rejected_after: bool = False
+    rules: tuple[str, ...] = ()
+    absent: tuple[bytes, ...] = ()
+    status: int | None = None
 
     @property
     def half_close(self) -> bool:
@@ -54,28 +65,81 @@ class Case:
         return self.name.startswith("eof-")
 
 
+@attrs.frozen
+class AnswerCase:
+    """One file of answers: what an upstream sends behind a whole request.
+
+    `asked` is the request it answers, `ends` what the upstream does behind `raw`: leaves the connection open, or ends it.
+    `expect` is `pass` (the client gets `status` and `body`, whole, behind the `interim` ones, with `fields` and without
+    `absent`), `cut` (the same, but the end is seen to be none), `wait` (the same, and nothing more comes), `refuse502`, or
+    `tunnel` (`body` are the bytes behind the 101). `kept` is whether the upstream's connection may carry another request.
+    """
+
+    name: str
+    raw: bytes
+    expect: str
+    why: str
+    rules: tuple[str, ...] = ()
+    asked: str = "GET"
+    ends: str = "open"
+    status: int = 502
+    body: bytes = b""
+    interim: tuple[int, ...] = ()
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    absent: tuple[bytes, ...] = ()
+    kept: bool = False
+
+
 def load_cases(kind: str = "http") -> list[Case]:
-    """All cases of one folder of the corpus, by name. Raises ValueError, with the file's name, for one it cannot read."""
-    return [parse_case(path.stem, path.read_bytes()) for path in sorted((CORPUS / kind).glob("*.txt"))]
+    """All requests of the corpus, by name. Raises ValueError, with the file's name, for one it cannot read."""
+    return [parse_case(path.stem, path.read_bytes()) for path in _files(kind)]
+
+
+def load_answers(kind: str = "answers") -> list[AnswerCase]:
+    """All answers of the corpus, by name. Raises ValueError, with the file's name, for one it cannot read."""
+    return [parse_answer(path.stem, path.read_bytes()) for path in _files(kind)]
 
 
 def parse_case(name: str, text: bytes) -> Case:
-    """A case from its file's bytes. Raises ValueError."""
-    head, blank, raw = text.partition(b"\n\n")
-    if not blank:
-        raise ValueError(f"{name}: no blank line behind the keys")
-    keys = list(_keys(name, head))
-    expect, why = (_only(name, keys, key) for key in ("expect", "why"))
-    if expect not in EXPECTATIONS:
-        raise ValueError(f"{name}: expect: {expect} is none of {', '.join(sorted(EXPECTATIONS))}")
+    """A request's case from its file's bytes. Raises ValueError."""
+    keys, raw = _split(name, text, KEYS)
+    expect, why = (keys.only(key) for key in ("expect", "why"))
+    status = keys.at_most_one("status", "")
     return Case(
         name,
-        unescape(raw.replace(b"\n", b"")),
-        expect,
+        raw,
+        keys.one_of("expect", expect, EXPECTATIONS),
         why,
-        tuple(_reading(name, value) for key, value in keys if key == "reads"),
-        tuple(_field(name, value) for key, value in keys if key == "field"),
-        any(key == "then" for key, _ in keys),
+        tuple(_reading(name, value) for value in keys.all("reads")),
+        tuple(_field(name, value) for value in keys.all("field")),
+        keys.at_most_one("then", "") != "" and bool(keys.one_of("then", keys.only("then"), {"reject400"})),
+        tuple(keys.all("rule")),
+        tuple(value.encode() for value in keys.all("absent")),
+        int(status) if status else None,
+    )
+
+
+def parse_answer(name: str, text: bytes) -> AnswerCase:
+    """An answer's case from its file's bytes. Raises ValueError."""
+    keys, raw = _split(name, text, ANSWER_KEYS)
+    expect, why = (keys.only(key) for key in ("expect", "why"))
+    status, _, body = keys.at_most_one("gets", "502").partition(" ")
+    if (expect == "refuse502") == bool(keys.all("gets")):
+        raise ValueError(f"{name}: gets: what the client gets is said of every answer but one that is refused")
+    return AnswerCase(
+        name,
+        raw,
+        keys.one_of("expect", expect, ANSWER_EXPECTATIONS),
+        why,
+        tuple(keys.all("rule")),
+        keys.one_of("to", keys.at_most_one("to", "GET"), ASKED),
+        keys.one_of("ends", keys.at_most_one("ends", "open"), ENDS),
+        int(status),
+        unescape(body.encode()),
+        tuple(int(value) for value in keys.all("interim")),
+        tuple(_field(name, value) for value in keys.all("field")),
+        tuple(value.encode() for value in keys.all("absent")),
+        keys.one_of("kept", keys.at_most_one("kept", "no"), {"yes", "no"}) == "yes",
     )
 
 
@@ -92,21 +156,46 @@ def unescape(text: bytes) -> bytes:
     return _ESCAPE.sub(octet, text)
 
 
-def _keys(name: str, head: bytes) -> Iterator[tuple[str, str]]:
+@attrs.frozen
+class _Keys:
+    """The lines above a case's blank line."""
+
+    name: str
+    lines: tuple[tuple[str, str], ...]
+
+    def all(self, wanted: str) -> list[str]:
+        return [value for key, value in self.lines if key == wanted]
+
+    def only(self, wanted: str) -> str:
+        values = self.all(wanted)
+        if len(values) != 1:
+            raise ValueError(f"{self.name}: {len(values)} lines of {wanted}:")
+        return values[0]
+
+    def at_most_one(self, wanted: str, default: str) -> str:
+        return self.only(wanted) if self.all(wanted) else default
+
+    def one_of(self, key: str, value: str, choices: Collection[str]) -> str:
+        if value not in choices:
+            raise ValueError(f"{self.name}: {key}: {value} is none of {', '.join(sorted(choices))}")
+        return value
+
+
+def _files(kind: str) -> list[Path]:
+    return sorted((CORPUS / kind).glob("*.txt"))
+
+
+def _split(name: str, text: bytes, allowed: Collection[str]) -> tuple[_Keys, bytes]:
+    head, blank, raw = text.partition(b"\n\n")
+    if not blank:
+        raise ValueError(f"{name}: no blank line behind the keys")
+    lines = []
     for line in head.decode().split("\n"):
         key, colon, value = line.partition(":")
-        if not colon or key not in {"expect", "why", "reads", "field", "then"}:
+        if not colon or key not in allowed:
             raise ValueError(f"{name}: {line!r} is no key")
-        if key == "then" and value.strip() != "reject400":
-            raise ValueError(f"{name}: then: can only be reject400")
-        yield key, value.strip()
-
-
-def _only(name: str, keys: list[tuple[str, str]], wanted: str) -> str:
-    values = [value for key, value in keys if key == wanted]
-    if len(values) != 1:
-        raise ValueError(f"{name}: {len(values)} lines of {wanted}:")
-    return values[0]
+        lines.append((key, value.strip()))
+    return _Keys(name, tuple(lines)), unescape(raw.replace(b"\n", b""))
 
 
 def _reading(name: str, value: str) -> Reading:

@@ -13,12 +13,13 @@ from trioproxy.errors import ProxyError
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, ResponseHead, ResponseParser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Event = RequestHead | ResponseHead | Data | EndOfMessage
 
 MAX_HEAD_BYTES = 32768
 MAX_HEADERS = 100
+LONG = 10_000  # bytes
 
 
 @attrs.frozen
@@ -62,6 +63,11 @@ def read_answer(
 
 def bytewise(raw: bytes) -> list[bytes]:
     return [raw[index : index + 1] for index in range(len(raw))]
+
+
+def every_cut(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """In two pieces, at every place; of what is longer than any usual head (it repeats itself), at a hundred."""
+    return ((raw[:place], raw[place:]) for place in range(1, len(raw), 1 if len(raw) < LONG else len(raw) // 100))
 
 
 def _drive(parser: RequestParser | ResponseParser, pieces: Iterable[bytes], *, eof: bool = False) -> Outcome:

@@ -153,10 +153,15 @@ def test_a_stranger_says_nothing_about_where_a_request_came_from():
         b"X-Forwarded-Host: evil",
         b"X-Real-IP: 3.3.3.3",
         b"Forwarded: for=4.4.4.4",
+        b"X_Forwarded_For: 5.5.5.5",  # the same to CGI
+        b"x-forwarded_HOST: evil",
+        b"X_Real-IP: 5.5.5.5",
         b"A: 1",
+        b"X_A: 1",
     )
     assert forwarded(headers, trusted=False) == [
         (b"A", b"1"),
+        (b"X_A", b"1"),
         (b"X-Forwarded-For", b"192.0.2.7"),
         (b"X-Forwarded-Proto", b"https"),
         (b"X-Forwarded-Host", b"a.test"),

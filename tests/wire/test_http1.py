@@ -213,6 +213,7 @@ def test_buffered_says_whether_anything_waits():
     assert not parser.buffered
 
 
+@pytest.mark.rule("huge-head", "limits")
 def test_a_2_gb_header_is_refused_at_the_limit():
     pieces = (b"a" * 4096 if index else b"GET / HTTP/1.1\r\nHost: a\r\nX: " for index in range(2**31 // 4096))
     outcome = read_requests(pieces, max_head_bytes=32768)

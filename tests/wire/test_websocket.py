@@ -160,6 +160,7 @@ BREACHES = [
 
 @CHUNKS
 @pytest.mark.parametrize(("breach", "bad"), BREACHES)
+@pytest.mark.rule("frames-strict")
 def test_a_broken_rule_stops_at_the_frame_boundary(breach, bad, chunk):
     it, good = scanner(), frame(BINARY, b"fine", mask=MASK)
     assert scan(it, good + bad + good, chunk) == good
@@ -195,6 +196,7 @@ def test_without_strict_only_the_lengths_matter(chunk):
     assert it.traffic.frames[CLOSE] == 4
 
 
+@pytest.mark.rule("frame-length")
 def test_a_length_of_2_to_the_63_allocates_nothing():
     it = scanner(strict=False)
     sent = b"\x82\xff" + b"\xff" * 8 + MASK
@@ -276,6 +278,7 @@ def test_every_size_falls_between_its_bounds(size):
 
 @CHUNKS
 @pytest.mark.parametrize("mask", [MASK, None])
+@pytest.mark.rule("own-pings")
 def test_an_awaited_pong_is_told_from_any_other(mask, chunk):
     it = scanner(masked=bool(mask))
     it.awaited = (b"12345678", b"abcdefgh")
@@ -303,6 +306,7 @@ def test_a_pong_with_the_wrong_mask_answers_nothing():
     assert (it.pong, it.traffic.frames[PONG]) == (b"", 1)
 
 
+@pytest.mark.rule("injection", "close-codes")
 def test_frames_of_our_own_are_what_an_endpoint_expects():
     assert close_frame(1001) == frame(CLOSE, b"\x03\xe9")
     assert close_frame(1011, mask=MASK) == frame(CLOSE, b"\x03\xf3", mask=MASK)

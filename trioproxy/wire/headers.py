@@ -6,6 +6,7 @@ Pure: which bytes make a valid field is judged in `heads`; what a route sets on 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Final, overload
 
 import attrs
@@ -32,8 +33,16 @@ HOP_BY_HOP = frozenset(
 NEVER_NOMINATED = frozenset({b"host", b"content-length"})
 """Fields a `Connection` token cannot take away: routing and framing hang on them."""
 
-FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"})
-"""Fields that say who asked; lower case."""
+_DASHES: Final = (b"-", b"_")
+FORWARDED = frozenset({b"forwarded"}).union(
+    (
+        b"x%bforwarded%b%b" % (*dashes, what)
+        for what in (b"for", b"proto", b"host")
+        for dashes in product(_DASHES, repeat=2)
+    ),
+    (b"x%breal%bip" % dashes for dashes in product(_DASHES, repeat=2)),
+)
+"""Fields that say who asked; lower case. CGI, WSGI and the like know no `-` from `_` (RFC 3875 §4.1.18)."""
 
 
 MAX_REMEMBERED: Final = 256

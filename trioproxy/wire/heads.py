@@ -29,8 +29,8 @@ ALLOWED = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
 BAD_OCTET = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]|\r[^\n]|[^\r]\n")
 """The first thing wrong with a piece of a head; a CR that ends the piece may still be right."""
 
-BAD_FIRST_WORD = re.compile(rb"[!-~]*[\x80-\xff]")
-"""A method or version has ASCII alone (RFC 9112 §3, §4); further behind such an octet may stand."""
+FIRST_WORD = re.compile(rb"[!-~]*")
+"""A method or version has ASCII alone (RFC 9112 §3, §4); further behind other octets may stand."""
 
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t ]*+([\t\x20-\x7e\x80-\xff]*+)")
 """No space before the colon, no folded line, no control but HTAB. Nothing is tried twice: a line may be all blanks."""
@@ -58,6 +58,7 @@ class HeadReader:
     refuse: Refuse
     check_start: Callable[[bytes], object]
     _seen: int = 0  # bytes of the waiting head that were looked at already
+    _word: int = 0  # bytes of its first word, as far as they have come
     _start_checked: bool = False
 
     def read(self, buffer: Buffer) -> bytes | None:
@@ -68,7 +69,7 @@ class HeadReader:
             if len(buffer) > self._seen:
                 self._examine(buffer)
             return None
-        self._seen = 0
+        self._seen = self._word = 0
         self._start_checked = False
         return buffer.take(end + 4 - start)
 
@@ -80,8 +81,8 @@ class HeadReader:
             if line_end >= 0:
                 self.check_start(bytes(buffer.data[buffer.start : line_end + 2]))
                 self._start_checked = True
-            elif BAD_FIRST_WORD.match(buffer.data, buffer.start, end):
-                raise self.refuse(400, "no valid start line")
+            else:
+                self._check_first_word(buffer, end)
         if BAD_OCTET.search(buffer.data, buffer.start + max(self._seen - 1, 0), end):
             raise self.refuse(400, "invalid octet in the head")
         self._seen = end - buffer.start
@@ -90,6 +91,13 @@ class HeadReader:
                 raise self.refuse(431, f"head of more than {self.limit} bytes")
             long_target = buffer.data.find(b" ", buffer.start, end) >= 0
             raise self.refuse(414 if long_target else 400, f"start line of more than {self.limit} bytes")
+
+    def _check_first_word(self, buffer: Buffer, end: int) -> None:
+        match = FIRST_WORD.match(buffer.data, buffer.start + self._word, end)  # each of its bytes is read but once
+        word_end = match.end() if match else end
+        if word_end < end and buffer.data[word_end] >= 0x80:  # noqa: PLR2004 (no ASCII)
+            raise self.refuse(400, "no valid start line")
+        self._word = word_end - buffer.start
 
 
 def parse_fields(head: bytes, *, max_headers: int, refuse: Refuse) -> Headers:
