@@ -25,7 +25,7 @@ CHUNK = re.compile(rb"([0-9A-Fa-f]+)((?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|"
 LAX_CHUNK = re.compile(rb"([0-9A-Fa-f]+)([ \t]*(?:;[\t \x21-\x7e\x80-\xff]*)?)")
 PCHAR = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
 ORIGIN = re.compile(rb"/(?:" + PCHAR + rb"|/)*(?:\?(?:" + PCHAR + rb"|[/?])*)?")
-ABSOLUTE = re.compile(rb"(?i:http)://([a-z0-9.\-]+(?::[0-9]{1,4})?)((?:/[^#]*)?)")
+ABSOLUTE = re.compile(rb"(?i:https?)://([A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+)((?:[/?][^#]*)?)")
 PLAIN_HOST = re.compile(rb"[A-Za-z0-9.\-_]+(?::[0-9]{1,4})?|\[::1\](?::[0-9]{1,4})?")
 HOST_OCTETS = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
 
@@ -273,7 +273,8 @@ def _target(cursor: Cursor, method: bytes, target: bytes, host: bytes) -> tuple[
         cursor.doubt(True)
         return target, host
     path = match[2] or (b"*" if method == b"OPTIONS" else b"/")
-    cursor.doubt(not ORIGIN.fullmatch(path))
+    path = b"/" + path if path.startswith(b"?") else path
+    cursor.doubt(not ORIGIN.fullmatch(path) or not PLAIN_HOST.fullmatch(match[1]))
     return path, match[1]
 
 
