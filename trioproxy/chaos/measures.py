@@ -6,6 +6,7 @@ Pure. What is wanted of them is `expectations`'; what they are made of, `records
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -113,7 +114,7 @@ def _cut(tunnels: Iterable[Tunnel]) -> int:
 def _at_once(outcome: Outcome) -> float:
     """Of the tunnels that the other side ended, those that did within one second, at most; a share of them."""
     times = sorted(t.ended for t in opened(outcome) if t.ended is not None and t.end is not End.CLIENT)
-    most = max((sum(start <= time < start + 1 for time in times) for start in times), default=0)
+    most = max((bisect_left(times, start + 1) - place for place, start in enumerate(times)), default=0)
     return most / len(times) if times else 0.0
 
 
