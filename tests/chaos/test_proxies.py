@@ -5,17 +5,15 @@ import signal
 import tomllib
 
 import pytest
-import trio
 from support.waiting import wait_until
 
+from trioproxy.chaos.processes import children
 from trioproxy.chaos.proxies import (
     ProxyError,
     Trioproxy,
     as_toml,
     base_settings,
-    children,
     laid_over,
-    local_ports,
 )
 from trioproxy.chaos.servers import Server, listens
 from trioproxy.config_file import parse_config
@@ -121,8 +119,3 @@ async def test_bugs_in_its_log_are_told(tmp_path):
     assert proxy.errors() == []
     (tmp_path / "proxy.log").write_text("all is well\nTraceback (most recent call last):\n")
     assert proxy.errors() == ["Traceback (most recent call last):"]
-
-
-async def test_local_ports_are_those_of_the_process(upstream):
-    async with await trio.open_tcp_stream(*upstream.target) as stream:
-        assert stream.socket.getsockname()[1] in local_ports(os.getpid())

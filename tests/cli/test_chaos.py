@@ -66,3 +66,18 @@ def test_what_does_not_start_is_one_line_and_status_1(tmp_path):
     scenario.write_text('[upstreams]\naddresses = ["127.0.0.1:1"]\n')
     done = chaos(scenario, folder=tmp_path)
     assert (done.returncode, done.stderr) == (1, "trioproxy: upstream 127.0.0.1:1: nothing listens there\n")
+
+
+def test_several_proxies_make_a_table_and_what_does_not_go_together_is_status_2(tmp_path):
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(SHORT + "min_tunnels = 9\n")
+    done = chaos(scenario, "--length", 0.3, "--proxy", "trioproxy", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "trioproxy: NOT MET: tunnels >= 9, measured 2\n" in done.stdout
+    for words, why in (
+        ((scenario, "--all"), "which scenario?"),
+        ((scenario, "--proxy", "trioproxy", "--junit", "x.xml"), "--html and --junit are for one run"),
+        ((scenario, "--proxy", "squid"), "'squid' is not one of"),
+    ):
+        done = chaos(*words, folder=tmp_path)
+        assert (done.returncode, why in done.stderr) == (2, True)

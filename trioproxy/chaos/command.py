@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -20,16 +21,26 @@ from trioproxy.chaos.servers import ServerError
 from trioproxy.remote import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from trioproxy.chaos.expectations import Verdict
     from trioproxy.chaos.load import Load
+    from trioproxy.chaos.proxies import UnderTest
     from trioproxy.chaos.records import Outcome
     from trioproxy.chaos.scenario import Scenario
 
+    Make = Callable[[Path, Mapping[str, Any]], UnderTest]  # a proxy with a folder of its own and a scenario's settings
+
 
 class ChaosError(Exception):
-    """A run that could not be made: something did not start, or could not be told what the scenario says."""
+    """A run that could not be made: something did not start, or could not be told what the scenario says.
+
+    `interrupted`: somebody wanted it to end.
+    """
+
+    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
 
 
 @attrs.frozen
@@ -54,10 +65,14 @@ def carry_out(
     say: Callable[[str], None],
     watch: Callable[[Load], Awaitable[None]] = nobody_watches,
     command: Sequence[str] = COMMAND,
+    make: Make | None = None,
 ) -> Result:
-    """Run a scenario against a trioproxy started with `command`; blocks. Raises ChaosError, in one line."""
+    """Run a scenario against a trioproxy started with `command`, or what `make` makes; blocks.
+
+    Raises ChaosError, in one line.
+    """
     with tempfile.TemporaryDirectory(prefix="trioproxy-chaos-") as folder:
-        proxy = Trioproxy(Path(folder), scenario.proxy.settings, command)
+        proxy = (make or partial(Trioproxy, command=command))(Path(folder), scenario.proxy.settings)
         try:
             outcome = trio.run(_until_told, lambda: run(scenario, proxy, seed=seed, say=say, watch=watch))
         except BaseExceptionGroup as group:
@@ -68,7 +83,7 @@ def carry_out(
         except (ServerError, ProxyError, RemoteError) as error:
             raise ChaosError(str(error)) from None
     if outcome is None:
-        raise ChaosError("interrupted: everything that was started has been ended")
+        raise ChaosError("interrupted: everything that was started has been ended", interrupted=True)
     return Result(scenario, seed, outcome, judge(scenario.expect, outcome))
 
 

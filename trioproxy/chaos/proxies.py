@@ -5,25 +5,24 @@ trioproxy itself is here; the others stand in `peers`.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import trio
 
 from trioproxy.chaos.faults.base import Proxy
+from trioproxy.chaos.processes import DescriptorLimits, children, local_ports
 from trioproxy.chaos.servers import HOST, free_port, listens
 from trioproxy.config_show import toml_key, toml_value
 from trioproxy.remote import Remote, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
 POOL: Final = "backend"
 COMMAND: Final = (sys.executable, "-m", "trioproxy")
@@ -112,7 +111,7 @@ class Trioproxy:
     _upstreams: Sequence[str] = attrs.field(default=(), init=False)
     _processes: list[subprocess.Popen[bytes]] = attrs.field(factory=list, init=False)  # the last one serves
     _replaced: bool = attrs.field(default=False, init=False)
-    _limits: tuple[int, int] | None = attrs.field(default=None, init=False)
+    _limits: DescriptorLimits = attrs.field(factory=DescriptorLimits, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.address = (HOST, free_port())
@@ -224,12 +223,10 @@ class Trioproxy:
 
     def limit_descriptors(self, spare: int | None) -> None:
         """See `faults.base.Proxy`."""
-        if spare is not None:
-            self._limits = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-            count = sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir()) + spare
-            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, self._limits[1]))
-        elif self._limits is not None:
-            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._limits)
+        if spare is None:
+            self._limits.take_back()
+        else:
+            self._limits.leave(spare, [self.pid])
 
     async def stop(self) -> int | None:
         """SIGTERM; the worst exit status of its processes."""
@@ -252,21 +249,3 @@ class Trioproxy:
         for process in self._processes:
             process.kill()
             process.wait()
-
-
-def children(pid: int) -> Sequence[int]:
-    """The process ids of its children, whichever of its threads started them (proc(5))."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return sorted(int(child) for children in lists for child in children.read_text("ascii").split())
-
-
-def local_ports(pid: int) -> Collection[int]:
-    """The local TCP ports of a process's IPv4 sockets (proc(5), proc_net(5))."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            target = str(entry.readlink())
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}

@@ -36,6 +36,14 @@ browsers: what was expected, charts of it all over time with the faults in them,
 what the clients saw. It is one file without scripts that asks for nothing elsewhere. On a terminal a few lines show how
 the run stands, elsewhere a line says it now and then; `--quiet` leaves only whether each expectation is met.
 
+`--proxy nginx`, `haproxy`, `envoy`, or `all` for these and trioproxy, runs the scenario against each of them, one after
+the other, with the same upstreams, load and faults, and shows what each lost side by side. Each is configured for what
+`[proxy.settings]` asks of any proxy, as one who knows it well would; what it does not do as asked, and what it has no
+means for, is said. The exit status is trioproxy's alone. `--all` in the place of `SCENARIO` runs every scenario that
+ships. `--json FILE` has the runs of all of them, `--markdown FILE` the tables: between the lines
+`<!-- table: begin -->` and `<!-- table: end -->` of a file that has them. What came of it is
+[discussed](../discussion/chaos.md).
+
 Between the proxy and each upstream is a hop of the run's own, where faults of connections sit. Each client names its
 connections in a header field, and each hop its upstream in the answer, so it is known which tunnels a fault touched:
 the others are *unharmed*, and should not notice anything.

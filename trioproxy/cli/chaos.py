@@ -6,21 +6,37 @@ import json
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trioproxy._version import __version__
 from trioproxy.chaos.command import ChaosError, carry_out
+from trioproxy.chaos.peers.kinds import KINDS
 from trioproxy.chaos.report import About, document, junit, page, summary, verdict_lines
 from trioproxy.chaos.scenario_file import load_scenario, scenario_text, shipped
 from trioproxy.cli import FAILED, ConfigProblems
+from trioproxy.cli._chaos.beside import ALL, Wanted, beside
 from trioproxy.cli._chaos.showing import Silent, showing
 from trioproxy.config_file import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trioproxy.chaos.scenario import Scenario
 
 
 @click.command()
 @click.argument("scenario", required=False)
 @click.option("--list", "wants_list", is_flag=True, help="Name the scenarios that come with trioproxy.")
+@click.option("--all", "wants_all", is_flag=True, help="Run all of those, one after the other.")
+@click.option(
+    "--proxy",
+    "proxies",
+    type=click.Choice([*KINDS, ALL]),
+    multiple=True,
+    help="Run against this proxy, too; several make a table of what each lost.  [default: trioproxy]",
+)
 @click.option("--seed", type=click.IntRange(0), help="Of everything left to chance.  [default: the scenario's]")
 @click.option(
     "--length",
@@ -31,34 +47,38 @@ from trioproxy.config_file import ConfigError
 )
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all that was seen to this file.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False), help="Write a report for browsers to this file.")
+@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False), help="Write the table as Markdown.")
 @click.option("--junit", "junit_path", type=click.Path(dir_okay=False), help="Write the expectations as JUnit XML.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but whether each expectation is met.")
 def chaos(
     *,
     scenario: str | None,
     wants_list: bool,
+    wants_all: bool,
+    proxies: Sequence[str],
     seed: int | None,
     length: float,
     json_path: str | None,
     html_path: str | None,
+    markdown_path: str | None,
     junit_path: str | None,
     quiet: bool,
 ) -> int:
     """Run a fault SCENARIO, a file or the name of one that ships: load, faults, and what was lost.
 
-    The exit status is 0 where all that the scenario expects holds, else 1.
+    The exit status is 0 where all that the scenario expects holds, else 1; with --proxy where it holds for trioproxy.
     """
     if wants_list:
-        for name in shipped():
-            click.echo(f"{name:20} {load_scenario(name).title}")
-        return 0
-    if scenario is None:
-        raise click.UsageError("which scenario? --list names those that come with trioproxy.")
-    try:
-        wanted = load_scenario(scenario).stretched(length)
-        source = scenario_text(scenario)
-    except ConfigError as error:
-        raise ConfigProblems(str(error)) from None
+        return _list()
+    if (scenario is None) is not wants_all:
+        raise click.UsageError("which scenario? --list names those that come with trioproxy, --all runs them.")
+    if scenario is None or proxies or markdown_path:
+        if junit_path or html_path:
+            raise click.UsageError("--html and --junit are for one run, without --all, --proxy and --markdown.")
+        scenarios = {Path(name).stem: _load(name, length) for name in ([scenario] if scenario else shipped())}
+        return _compare(Wanted(scenarios, proxies, seed, length, json_path, markdown_path, quiet))
+    wanted = _load(scenario, length)
+    source = scenario_text(scenario)
     again = _again(scenario, seed, length)
     seed = wanted.seed if seed is None else seed
     if not quiet:
@@ -96,3 +116,23 @@ def _again(scenario: str, seed: int | None, length: float) -> str:
     options = [] if seed is None else ["--seed", str(seed)]
     options += [] if length == 1 else ["--length", f"{length:g}"]
     return shlex.join(["trioproxy", "chaos", scenario, *options])
+
+
+def _list() -> int:
+    for name in shipped():
+        click.echo(f"{name:20} {load_scenario(name).title}")
+    return 0
+
+
+def _compare(wanted: Wanted) -> int:
+    try:
+        return beside(wanted)
+    except ChaosError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _load(name: str, length: float) -> Scenario:
+    try:
+        return load_scenario(name).stretched(length)
+    except ConfigError as error:
+        raise ConfigProblems(str(error)) from None

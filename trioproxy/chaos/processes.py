@@ -1,0 +1,92 @@
+"""What Linux tells of processes and lets be done to them: children, ports, descriptors, the end.
+
+Starting them, and what they are, is `servers`', `proxies`' and `peers`'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+
+def children(pid: int) -> Sequence[int]:
+    """The process ids of its children, whichever of its threads started them (proc(5)); none of one that is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text("ascii").split())
+    return sorted(found)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and was not waited for does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return status.rpartition(") ")[2][0] not in "ZX"
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether it has a handler for a signal now, and does not block it (proc_pid_status(5))."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return False
+    masks = {
+        name: int(value, 16)
+        for name, _, value in (line.partition(":\t") for line in lines)
+        if name[:3] == "Sig" and name != "SigQ"
+    }
+    return bool((masks["SigCgt"] & ~masks["SigBlk"]) >> (number - 1) & 1)
+
+
+def kill_family(pid: int) -> None:
+    """SIGKILL for it and all below it; itself first, so that it starts no others."""
+    below = children(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    for child in below:
+        kill_family(child)
+
+
+def local_ports(pid: int) -> Collection[int]:
+    """The local TCP ports of a process's IPv4 sockets (proc(5), proc_net(5))."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            target = str(entry.readlink())
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
+@attrs.define(eq=False)
+class DescriptorLimits:
+    """Limits that were set on other processes, to be taken back."""
+
+    _before: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
+
+    def leave(self, spare: int, pids: Iterable[int]) -> None:
+        """Each may open only so many more than it has open."""
+        for pid in pids:
+            self._before.setdefault(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE))
+            count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) + spare
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, self._before[pid][1]))
+
+    def take_back(self) -> None:
+        """As many as before, for those that are still there."""
+        for pid, limits in self._before.items():
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        self._before.clear()
