@@ -5,8 +5,6 @@ Each case comes from an address of its own, and each request carries the identit
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import pytest
 import trio
 from support.corpus import load_cases
@@ -59,7 +57,7 @@ async def test_a_server_sees_what_the_proxy_logged(programs, kind):
     assert {id_ for id_, entry in passed.items() if entry["status"] == 200} <= seen.keys()
     for id_, entry in passed.items():
         if id_ in seen:
-            assert (seen[id_].method, urlsplit(seen[id_].target).path) == (entry["method"], entry["path"])
+            assert (seen[id_].method, seen[id_].target.partition("?")[0]) == (entry["method"], entry["path"])
     refused = []
     for source, case in SOURCES.items():
         told = [(entry, seen.get(str(entry["id"]))) for entry in logged if entry["client"] == source]
@@ -82,5 +80,6 @@ def check_content(case, told):
             yield case.name
         else:
             wanted = [octets.decode(errors="replace") for octets in (reading.method, reading.target, reading.body)]
-            assert [seen.method, seen.target, seen.body] == wanted, case.name
+            wanted[1] = wanted[1].removesuffix("?")  # ASGI knows no query from an empty one
+            assert [seen.method, seen.target.removesuffix("?"), seen.body] == wanted, case.name
     assert readings == [] or case.expect == "either", case.name
