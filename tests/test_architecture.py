@@ -109,6 +109,7 @@ ONLY = {
     "click": {"cli"},
     "crossplane": {"nginx_import"},
     "rich": {"cli"},
+    "pytest": {"chaos.pytest_plugin"},
     "asyncio": set(),
 }
 

@@ -5,6 +5,7 @@ outside in:
 
     beside              the same scenario against several proxies
     command             a scenario from its name to its verdicts
+    testing             the same for the tests of other projects   (stands, anywhere: how; pytest_plugin: fixtures)
     runner              one run: everything started, load and timeline side by side, everything ended
     report              what is shown and written of it
     expectations        what was asked for, what was measured, whether it holds

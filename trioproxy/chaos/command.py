@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class ChaosError(Exception):
         self.interrupted = interrupted
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Result:
     """A run, and what was expected of it."""
 
@@ -56,6 +57,11 @@ class Result:
     def passed(self) -> bool:
         """Whether all that was expected holds."""
         return all(verdict.held for verdict in self.verdicts)
+
+    def __repr__(self) -> str:
+        """With each expectation that is not met: where tests fail, this is what they show."""
+        unmet = [str(verdict) for verdict in self.verdicts if not verdict.held]
+        return f"<seed {self.seed}: {'; '.join(unmet) or 'all met'}>"
 
 
 def carry_out(
@@ -89,6 +95,8 @@ def carry_out(
 
 async def _until_told(make: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
     """The outcome; None where SIGINT or SIGTERM came before, which must not leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        return await make()  # signals are the main thread's
     outcome = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:

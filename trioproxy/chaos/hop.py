@@ -134,10 +134,12 @@ class Hop:
             self._follow()
 
     def end(self, fault: ConnectionFault) -> None:
-        """Stop a fault that is on."""
+        """Stop a fault that is on. Raises ValueError for one that is not."""
         if fault.instant:
             return
-        on = next(on for on in self._on if on.fault is fault)
+        on = next((on for on in self._on if on.fault is fault), None)
+        if on is None:
+            raise ValueError(f"{fault.name} is not on")
         self._on.remove(on)
         on.over.set()
         for link in [link for link in self.links if on.chooses(link)]:
@@ -276,7 +278,7 @@ class _Way:
                 way.splitter.upgraded = True
 
     def _pass(self, part: Part) -> None:
-        if not self._muted:
+        if part.kind is Kind.END or not self._muted:  # whose last word is said may still go
             parts: Iterable[Part] = (part,)
             for on in self.link.hop.on(self.link):
                 if on.fault.harms:
