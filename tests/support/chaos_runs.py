@@ -33,9 +33,9 @@ def one_killed(**more: Any) -> Outcome:
         "duration": 10.0,
         "tunnels": tunnels,
         "upstreams": 2,
-        "spans": [
+        "happened": [
             Span(4.0, 7.0, (1,), FAULTS["kill"](at=4, lasts=3)),
-            Span(8.0, 10.0, (0, 1), FAULTS["restart"](at=8)),
+            Span(8.0, 8.0, (0, 1), FAULTS["restart"](at=8)),
         ],
         "comparisons": [
             Comparison(what="tunnels", proxy=6, least=6, most=6),

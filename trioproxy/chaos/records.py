@@ -86,7 +86,8 @@ class Outcome:
 
     duration: float  # seconds of load
     tunnels: Sequence[Tunnel]
-    spans: Sequence[Span] = ()
+    spans: Sequence[Span] = ()  # when faults were to be on
+    happened: Sequence[Span] = ()  # when they were: from their beginning until what they do was done
     upstreams: int = 0
     comparisons: Sequence[Comparison] = ()
     samples: Sequence[Sample] = ()  # none where its metrics do not tell

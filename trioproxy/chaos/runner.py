@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import ExitStack
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -72,7 +73,7 @@ async def run(
             stage = Stage(hops, servers, proxy, Random(f"{seed} stage"))
             load = Load(scenario.load, *proxy.address, seed=seed, duration=scenario.duration)
             timeline = spans(scenario, len(hops), seed)
-            samples: list[Sample] = []
+            samples, happened = list[Sample](), list[Span]()
             async with trio.open_nursery() as beside:
                 beside.start_soon(watch, load)
                 beside.start_soon(_sample, proxy, load, samples)
@@ -80,7 +81,7 @@ async def run(
                     nursery.start_soon(load.run)
                     for fault in scenario.faults:
                         concerned = [span for span in timeline if span.fault is fault]
-                        nursery.start_soon(_follow, concerned, stage, load, say)
+                        nursery.start_soon(_follow, concerned, stage, load, say, happened)
                 beside.cancel_scope.cancel()
             comparisons = await _compare(proxy, load.tunnels)
             status = await proxy.stop()
@@ -91,6 +92,7 @@ async def run(
         duration=scenario.duration,
         tunnels=load.tunnels,
         spans=timeline,
+        happened=sorted(happened, key=attrgetter("begin")),
         upstreams=len(hops),
         comparisons=comparisons,
         samples=samples,
@@ -106,14 +108,19 @@ def _servers(scenario: Scenario) -> Sequence[Server | Given]:
     return [Server(number, settings.command or EMBEDDED) for number in range(settings.count)]
 
 
-async def _follow(timeline: Sequence[Span], stage: Stage, load: Load, say: Callable[[str], None]) -> None:
+async def _follow(
+    timeline: Sequence[Span], stage: Stage, load: Load, say: Callable[[str], None], happened: list[Span]
+) -> None:
     """One fault, each time in its time, or when the time before is over; to the end of the load at most."""
     for span in timeline:
         await trio.sleep_until(load.start + span.begin)
         say(f"{load.now:7.2f} s  {span.name} begins" + _where(span))
+        begun = load.now
         await span.fault.begin(stage, span.upstreams)
+        struck = load.now
         await trio.sleep_until(load.start + span.end)
         await span.fault.end(stage, span.upstreams)
+        happened.append(attrs.evolve(span, begin=begun, end=struck if span.fault.instant else load.now))
         if span.fault.lasts:
             say(f"{load.now:7.2f} s  {span.name} is over" + _where(span))
 

@@ -59,7 +59,7 @@ def test_another_source_is_a_dashed_line_with_gaps_where_it_said_nothing():
 
 
 def test_faults_are_bands_or_lines_where_they_strike_once():
-    spans = [Span(0.5, 1.0, (0,), FAULTS["kill"]()), Span(1.5, 2.0, (0,), FAULTS["reload"]())]
+    spans = [Span(0.5, 1.0, (0,), FAULTS["kill"]()), Span(1.5, 1.505, (0,), FAULTS["reload"]())]
     root = drawn(frame=Frame(FRAME.times, spans), some=[1] * 4)
     (band,) = (each for each in root.iter("rect") if each.get("class") == "fault")
     assert (band.get("x"), band.get("width"), band.get("height")) == ("250", "250", str(HEIGHT))

@@ -15,6 +15,7 @@ OUTCOME = Outcome(
     duration=10.0,
     tunnels=[TUNNEL, Tunnel("1-0", 1, 0.0, failure="timeout")],
     spans=[Span(1.0, 2.0, (0,), FAULTS["kill"](lasts=1.0))],
+    happened=[Span(1.0, 2.25, (0,), FAULTS["kill"]())],
     comparisons=[Comparison(what="tunnels", proxy=1, least=1, most=2)],
     samples=[Sample(1.5, 3)],
     exit_status=0,
@@ -38,6 +39,7 @@ def test_everything_that_is_known():
     assert found["measures"].keys() == MEASURES.keys()
     assert found["measures"]["lost_messages"] == {"value": 1, "unit": ""}
     assert found["faults"] == [{"fault": "kill", "begin": 1, "end": 2, "upstreams": [0]}]
+    assert found["happened"] == [{"fault": "kill", "begin": 1, "end": 2.25, "upstreams": [0]}]
     assert found["comparisons"] == [{"what": "tunnels", "proxy": 1, "least": 1, "most": 2, "agree": True}]
     assert found["samples"] == [{"time": 1.5, "open_tunnels": 3}]
     assert found["proxy"] == {"exit_status": 0, "errors": []}

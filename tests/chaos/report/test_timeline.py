@@ -19,7 +19,7 @@ def charts_of(outcome):
 
 
 def lanes(spans):
-    root = ET.fromstring(element("main", timeline(Outcome(duration=10.0, tunnels=[], spans=spans))))
+    root = ET.fromstring(element("main", timeline(Outcome(duration=10.0, tunnels=[], happened=spans))))
     return [each.find("p") for each in root.iter("div") if each.get("class") == "lane"]
 
 
@@ -77,8 +77,8 @@ def test_more_kinds_than_colours_are_told_together():
 
 def test_each_fault_has_a_lane_that_says_what_whom_and_when():
     kill, stop = FAULTS["kill"](at=1), FAULTS["stop"](at=7)
-    spans = [Span(1.0, 2.0, (0,), kill), Span(3.0, 4.0, (2,), kill), Span(7.0, 9.0, (1,), stop)]
-    spans.append(Span(8.0, 10.0, (), FAULTS["reload"](at=8)))
+    spans = [Span(1.0, 2.0, (0,), kill), Span(3.0, 4.0, (2,), kill), Span(7.0, 9.04, (1,), stop)]
+    spans.append(Span(8.0, 8.01, (), FAULTS["reload"](at=8)))
     assert [lane.text for lane in lanes(spans)] == [
         "kill, upstream 0, 2: 1 s to 2 s, 2 times",
         "stop, upstream 1: 7 s to 9 s",
@@ -94,7 +94,7 @@ def test_each_fault_has_a_lane_that_says_what_whom_and_when():
 def test_a_scenario_of_very_many_faults_has_some_of_them_named():
     assert len(lanes([Span(1.0, 2.0, (0,), FAULTS["kill"]()) for _ in range(60)])) == 40
     assert "and 20 more" in timeline(
-        Outcome(duration=10.0, tunnels=[], spans=[Span(1.0, 2.0, (0,), FAULTS["kill"]()) for _ in range(60)])
+        Outcome(duration=10.0, tunnels=[], happened=[Span(1.0, 2.0, (0,), FAULTS["kill"]()) for _ in range(60)])
     )
 
 

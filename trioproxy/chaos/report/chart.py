@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 1000  # of the drawing; its height is that in CSS pixels
 HEIGHT: Final = 150
+THIN: Final = 4  # what is no wider is a line
 _BAR: Final = 0.86  # of a part's width
 # What drawings take from elsewhere on the page: stripes, for what should be seen without its colour, too.
 PATTERNS: Final = Markup(
@@ -113,19 +114,20 @@ def drawing(label: str, height: int, *content: str) -> Markup:
 
 
 def shades(frame: Frame, height: int) -> Iterator[Markup]:
-    """The faults behind a drawing: a band while one is on."""
+    """The faults behind a drawing: a band while one is on, if that is wide enough to be seen."""
     for span in frame.spans:
-        if not span.fault.instant:
-            left, right = frame.x(span.begin), frame.x(span.end)
+        left, right = frame.x(span.begin), frame.x(span.end)
+        if right - left > THIN:
             yield element("rect", class_="fault", x=left, y=0, width=round(right - left, 1), height=height)
 
 
 def _edges(frame: Frame) -> Iterator[float]:
     """Where a fault begins, ends or strikes once: lines above all colours, which leave those as they are."""
     for span in frame.spans:
-        yield frame.x(span.begin)
-        if not span.fault.instant:
-            yield frame.x(span.end)
+        left, right = frame.x(span.begin), frame.x(span.end)
+        yield left
+        if right - left > THIN:
+            yield right
 
 
 def _drawing(chart: Chart, frame: Frame) -> Markup:

@@ -39,6 +39,10 @@ def document(title: str, seed: int, outcome: Outcome, verdicts: Sequence[Verdict
             {"fault": span.name, "begin": span.begin, "end": span.end, "upstreams": list(span.upstreams)}
             for span in outcome.spans
         ],
+        "happened": [
+            {"fault": span.name, "begin": span.begin, "end": span.end, "upstreams": list(span.upstreams)}
+            for span in outcome.happened
+        ],
         "comparisons": [{**attrs.asdict(each), "agree": each.agree} for each in outcome.comparisons],
         "samples": [attrs.asdict(each) for each in outcome.samples],
         "proxy": {"exit_status": outcome.exit_status, "errors": list(outcome.errors)},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trioproxy.chaos.report.chart import WIDTH, Chart, Frame, Layer, Shape, drawing, figure, plot
+from trioproxy.chaos.report.chart import THIN, WIDTH, Chart, Frame, Layer, Shape, drawing, figure, plot
 from trioproxy.chaos.report.markup import Markup, element, joined
 from trioproxy.chaos.report.scale import moment, number
 from trioproxy.chaos.series import series
@@ -28,7 +28,7 @@ _LABEL_LEFT: Final = 0.5  # of the time: what begins later is named at its left
 def timeline(outcome: Outcome) -> Markup:
     """Faults and charts, all over the same time."""
     told = series(outcome)
-    frame = Frame(told.times, outcome.spans)
+    frame = Frame(told.times, outcome.happened)
     shown = [figure(chart, frame) for chart in charts(told, outcome)]
     return joined([_lanes(frame), *shown])
 
@@ -122,7 +122,7 @@ def _lane(spans: Sequence[Span], frame: Frame) -> Markup:
     shapes = []
     for span in spans:
         left, right = frame.x(span.begin), frame.x(span.end)
-        if span.fault.instant:
+        if right - left <= THIN:
             shapes.append(element("path", class_="strike", d=f"M{left:g} 0V{_LANE}"))
         else:
             shapes.append(element("rect", class_="span", x=left, width=round(right - left, 1), height=_LANE))
@@ -133,7 +133,8 @@ def _lane(spans: Sequence[Span], frame: Frame) -> Markup:
 
 def _in_words(spans: Sequence[Span]) -> str:
     first = spans[0]
-    when = f"at {moment(first.begin)}" if first.fault.instant else f"{moment(first.begin)} to {moment(first.end)}"
+    begin, end = moment(round(first.begin, 1)), moment(round(first.end, 1))
+    when = f"at {begin}" if begin == end else f"{begin} to {end}"
     if len(spans) > 1:
         when += f", {number(len(spans))} times"
     concerned = sorted({upstream for span in spans for upstream in span.upstreams})
