@@ -11,7 +11,7 @@ from support.frames import BINARY, CLOSE, TEXT
 from support.tunnels import SMALL, small_buffers, tunnel_between
 
 from trioproxy.errors import Phase, Reason, Source
-from trioproxy.relay.pump import Pump
+from trioproxy.relay.pump import DENSE, DENSE_READ, Pump
 
 
 @pytest.fixture
@@ -44,6 +44,27 @@ async def test_a_steady_state_makes_no_epoll_ctl_call(pump):
             nursery.start_soon(echo, two, 200)
         assert pump.control_calls == before
         assert pump.turns - turns == 800
+
+
+async def test_who_floods_with_tiny_frames_is_read_in_portions_until_it_sends_anything_else(pump):
+    async with tunnel_between(pump) as rig:
+        fd = rig.tunnel.client.socket.fileno()
+        flood = rig.client.frame(TEXT) * (4 * DENSE)
+        for _ in range(2):
+            await rig.client.send(flood)
+            assert await rig.upstream.take(len(flood)) == flood
+            assert pump._dense == {fd}
+        usual = rig.client.frame(BINARY, bytes(4 * DENSE_READ))
+        await rig.client.send(usual)
+        assert await rig.upstream.take(len(usual)) == usual
+        assert not pump._dense
+        small = rig.client.frame(TEXT, b"x" * 64) * 2000
+        await rig.client.send(small)
+        assert await rig.upstream.take(len(small)) == small
+        assert not pump._dense
+        await rig.client.send(flood)
+        assert await rig.upstream.take(len(flood)) == flood
+    assert not pump._dense  # its number may be another's
 
 
 async def test_an_idle_tunnel_owns_no_buffer_and_a_flushed_one_neither(pump):

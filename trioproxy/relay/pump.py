@@ -29,6 +29,12 @@ HEADROOM: Final = 256  # before what is read, for the up to 131 bytes that were 
 BATCH: Final = 64  # events asked for at once
 ALLOWANCE: Final = 4 * 1024 * 1024  # bytes between two checkpoints ...
 TURN: Final = 64 * 1024  # ... of which any turn takes this besides what it reads: so 64 turns with small messages
+# A read may hold 40,000 frames of 6 bytes, and scanning those takes 30 ms: who floods is read in portions of about a
+# millisecond, and so often between two checkpoints that others wait for some of them and not for all.
+DENSE: Final = 4096  # frames in a read from where on its sender is one who floods; messages of 64 bytes are no flood
+DENSE_READ: Final = 8 * 1024
+DENSE_TURN: Final = 512 * 1024  # what a turn takes of the allowance then
+SPARSE: Final = 128  # frames in a portion up to which it was one
 SLICE: Final = 256  # tunnels whose deadlines are looked at between two checkpoints
 
 IN: Final = select.EPOLLIN
@@ -55,6 +61,8 @@ class Pump:
         self._buffer = bytearray(HEADROOM + READ_SIZE)
         self._view = memoryview(self._buffer)
         self._room = (self._view[HEADROOM:],)  # as readv takes it
+        self._portion = (self._view[HEADROOM : HEADROOM + DENSE_READ],)
+        self._dense: set[int] = set()  # descriptors of those who flood
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry what `run` brings until cancelled; tunnels that are open then are cut."""
@@ -92,6 +100,7 @@ class Pump:
         for port in (link.client, link.upstream):
             if self._ports.get(port.fd) is port:
                 del self._ports[port.fd]
+                self._dense.discard(port.fd)
             if port.events:
                 self.control_calls += 1
                 self._epoll.unregister(port.fd)
@@ -130,7 +139,7 @@ class Pump:
         """Serve events until the allowance is used up; returns how many were served and what is left of it."""
         # Longer than the house likes: this loop is the hot path, and a call it does not make is about 0.5 % of the
         # proxy's CPU for a small message (64-byte echo over 64 tunnels).
-        ports, buffer, view, room = self._ports, self._buffer, self._view, self._room
+        ports, buffer, view, room, dense = self._ports, self._buffer, self._view, self._room, self._dense
         now = trio.current_time()  # once a batch: a look at the clock costs as much as scanning a header
         served = 0
         for fd, event in events:
@@ -145,7 +154,11 @@ class Pump:
                     continue
                 way = port.source
                 try:
-                    size = os.readv(fd, room)
+                    if dense and fd in dense:
+                        allowance -= DENSE_TURN
+                        size = os.readv(fd, self._portion)
+                    else:
+                        size = os.readv(fd, room)
                 except BlockingIOError:
                     continue
                 except OSError:
@@ -166,7 +179,12 @@ class Pump:
                     scanner.left -= size
                 else:
                     boundary = HEADROOM + scanner.left
-                    end = scanner.scan(buffer, HEADROOM, stop)
+                    if size < DENSE_READ:
+                        end = scanner.scan(buffer, HEADROOM, stop)
+                    else:
+                        before = scanner.frames
+                        end = scanner.scan(buffer, HEADROOM, stop)
+                        self._weigh(fd, scanner.frames - before)
                     if end != stop or scanner.close_code is not None:
                         digested = port.link.tunnel.digest_scanned(way, buffer, HEADROOM, boundary, end, stop)
                         self._pass(port, view[HEADROOM : digested[0]], digested[1])
@@ -185,6 +203,13 @@ class Pump:
         self.turns += served
         return served, allowance
 
+    def _weigh(self, fd: int, frames: int) -> None:
+        """Judge by how many frames a long read held whether their sender floods."""
+        if frames >= DENSE:
+            self._dense.add(fd)
+        elif frames <= SPARSE:
+            self._dense.discard(fd)
+
     def _unusual(self, port: Port, event: int) -> bool:
         """Serve any event but plain readability; whether the port is to be read, too."""
         if event == LOOK:
@@ -202,7 +227,10 @@ class Pump:
         """Digest what was just read, in a direction with something held, owed or muted."""
         way, start, stop = port.source, HEADROOM - len(port.source.held), HEADROOM + size
         self._buffer[start:HEADROOM] = way.held
+        before = way.scanner.frames
         end, behind = port.link.tunnel.digest(way, self._buffer, start, stop)
+        if size >= DENSE_READ:
+            self._weigh(port.fd, way.scanner.frames - before)
         self._pass(port, self._view[start:end], behind)
 
     def _pass(self, port: Port, data: bytes | memoryview, behind: bytes) -> None:
