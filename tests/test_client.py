@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 import trio
 from support.http_client import parse_head
@@ -117,7 +120,7 @@ def test_an_answer_of_our_own_says_its_status_and_no_more(status, line):
     head, body = head_and_body(own_answer(status, head_only=False, close=False))
     assert (head.start, body) == (b"HTTP/1.1 " + line, line + b"\n")
     assert head.get(b"content-length") == b"%d" % len(body)
-    assert head.names == [b"content-type", b"content-length"]
+    assert head.names == [b"date", b"content-type", b"content-length"]
 
 
 def test_an_answer_to_head_announces_the_body_it_has_not():
@@ -130,9 +133,17 @@ def test_an_answer_of_our_own_has_the_id_of_its_request():
     assert head.get(b"x-request-id") == b"5f3a9c-1"
 
 
+@pytest.mark.rule("date")
+def test_an_answer_of_our_own_says_when_it_was_made_rfc_9110_6_6_1():
+    head, _ = head_and_body(own_answer(404, head_only=False, close=True))
+    said = parsedate_to_datetime(head.get(b"date").decode())
+    assert abs(said.timestamp() - time.time()) < 3600
+    assert head.get(b"date").endswith(b" GMT")
+
+
 def test_204_has_no_body_and_announces_none():
     head, body = head_and_body(own_answer(204, head_only=False, close=True))
-    assert (head.names, body) == ([b"connection"], b"")
+    assert (head.names, body) == ([b"date", b"connection"], b"")
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,17 @@ async def test_a_bad_head_gets_its_status_and_a_close_and_reaches_nobody(raw, st
         assert sum(proxy.endings.values()) == 1
 
 
+@pytest.mark.rule("no-body")
+@pytest.mark.parametrize("refused", [b"HEAD / HTTP/1.1\r\n\r\n", b"\r\nHEAD / HTTP/1.1\r\nHost: a\r\nX:\0"])
+async def test_a_head_that_is_refused_gets_no_content_rfc_9110_9_3_2(refused):
+    async with proxying(answers()) as proxy:
+        http = proxy.connect()
+        await http.send(refused)
+        assert (await http.answer(b"HEAD")).status == 400
+        assert await http.at_end()
+        await proxy.hang_up(http)
+
+
 @pytest.mark.rule("incomplete")
 async def test_a_client_that_ends_inside_a_head_gets_400():
     async with proxying(answers()) as proxy:

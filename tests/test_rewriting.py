@@ -6,7 +6,7 @@ import pytest
 
 from trioproxy.config import RouteConfig
 from trioproxy.rewriting import client_fields, kept_request_id, upstream_fields, upstream_host, without_port
-from trioproxy.wire.headers import Field, Headers
+from trioproxy.wire.headers import Field, Headers, make_field
 from trioproxy.wire.http1 import CHUNKED, BodyKind, RequestHead, ResponseHead
 
 
@@ -159,6 +159,14 @@ def test_framing_stands_behind_all_else():
     head = ResponseHead(200, b"", b"1.1", Headers.from_pairs([(b"A", b"b")]), BodyKind.CHUNKED, None, True)
     made = client_fields(head, close=True, framing=CHUNKED)
     assert pairs(made) == [(b"A", b"b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked")]
+
+
+@pytest.mark.rule("date")
+def test_an_answer_without_a_date_gets_one_and_another_keeps_its_own_rfc_9110_6_6_1():
+    for theirs, expected in (([], (b"Date", b"now")), ([(b"date", b"then")], (b"date", b"then"))):
+        head = ResponseHead(200, b"", b"1.1", Headers.from_pairs([(b"A", b"b"), *theirs]), BodyKind.NONE, None, True)
+        made = client_fields(head, close=False, date=make_field(b"Date", b"now"))
+        assert pairs(made) == [(b"A", b"b"), expected]
 
 
 def test_a_1_0_client_without_host_gets_one_in_front():

@@ -6,6 +6,7 @@ The request's side of the exchange, and what happens when no answer comes, are i
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +20,7 @@ from trioproxy.pace import Pace
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, broken, receive
 from trioproxy.waits import Wait
+from trioproxy.wire.headers import date_field
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
 
 if TYPE_CHECKING:
@@ -94,7 +96,10 @@ class Answer:
         if self.exchange.context.ends(client.entrance):
             client.reusable = False
         framing = CHUNKED if chunked else ()
-        fields = client_fields(head, close=not client.reusable, request_id=client.request_id, framing=framing)
+        date = date_field(int(time.time()))
+        fields = client_fields(
+            head, close=not client.reusable, request_id=client.request_id, date=date, framing=framing
+        )
         out = [response_head(head.status, head.reason, fields)]
         more = self._collect(out, chunked=chunked)
         client.answering = True

@@ -6,6 +6,7 @@ What is done with a request is elsewhere: `connection` tells the story, `forward
 from __future__ import annotations
 
 import http
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,7 +17,7 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.handshake_rate import HandshakeRate
 from trioproxy.rewriting import REQUEST_ID
 from trioproxy.streaming import BROKEN, broken, has_hung_up, post, receive, receive_at_once, send
-from trioproxy.wire.headers import make_field
+from trioproxy.wire.headers import date_field, make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def own_answer(
     """
     reason = http.HTTPStatus(status).phrase.encode("ascii")
     body = b"" if status == http.HTTPStatus.NO_CONTENT else b"%d %s\n" % (status, reason)
-    fields = [make_field(name, value) for name, value in STATUS_FIELDS.get(status, ())]
+    fields = [date_field(int(time.time()))]
+    fields += [make_field(name, value) for name, value in STATUS_FIELDS.get(status, ())]
     if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append(make_field(b"Retry-After", b"%d" % retry_after))
     if body:

@@ -116,7 +116,7 @@ async def _next_head(context: Context, client: Client, record: Record, patience:
         return await _read_head(context, client, record)
     except ProxyError as failure:
         client.reusable = False
-        await _answer_failure(client, failure, record)
+        await _answer_failure(client, failure, record, head_only=client.parser.refused_head)
         _finish(context, record)
         return None
     except BaseException as error:

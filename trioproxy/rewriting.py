@@ -73,13 +73,21 @@ def kept_request_id(head: RequestHead) -> bytes:
 
 
 def client_fields(
-    head: ResponseHead, *, close: bool, request_id: bytes = b"", framing: Collection[Field] = ()
+    head: ResponseHead,
+    *,
+    close: bool,
+    request_id: bytes = b"",
+    date: Field | None = None,
+    framing: Collection[Field] = (),
 ) -> list[Field]:
     """The fields of an upstream's answer as the client shall see them: of hop-by-hop ones, `framing`, and Connection.
 
-    `close` says that no other answer follows on this connection; `request_id` replaces the upstream's, if any.
+    `close` says that no other answer follows on this connection; `request_id` replaces the upstream's, if any. `date`
+    is when it came: who has a clock must say so for an upstream that does not (RFC 9110 §6.6.1).
     """
     fields = [*head.headers.end_to_end()]
+    if date is not None and b"date" not in head.headers.keys:
+        fields.append(date)
     if head.status < 200 or head.status == 204:  # noqa: PLR2004
         fields = without(fields, (b"content-length",))  # there is no body, whatever it says (RFC 9110 §8.6)
     if request_id:

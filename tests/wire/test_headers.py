@@ -5,6 +5,7 @@ from trioproxy.wire.headers import (
     Field,
     Headers,
     add_forwarded,
+    date_field,
     make_field,
     put,
     via_field,
@@ -199,6 +200,10 @@ def test_without_an_address_or_a_host_nothing_is_said_of_them():
 def test_a_host_of_any_length_is_told():
     host = b"a" * (MAX_REMEMBERED + 1)
     assert (b"X-Forwarded-Host", host) in forwarded(fields(), host=host, trusted=False)
+
+
+def test_a_date_is_in_the_form_of_rfc_9110_5_6_7():
+    assert date_field(784111777).line == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 
 def test_via_says_the_version_received():

@@ -49,6 +49,24 @@ def test_a_request_is_a_head_its_data_and_an_end():
     assert parser.next_event() is None
 
 
+@pytest.mark.parametrize(
+    ("raw", "refused"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", True),
+        (b"HEAD / HTTP/1.1\r\nX:\0", True),
+        (b"GET / HTTP/1.1\r\n\r\n", False),
+        (b"HEADS / HTTP/1.1\r\n\r\n", False),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", False),
+    ],
+)
+def test_it_is_known_whether_a_head_that_was_refused_is_that_of_a_head(raw, refused):
+    parser = requests()
+    parser.receive_data(raw)
+    with pytest.raises(ProxyError):
+        list(iter(parser.next_event, None))
+    assert parser.refused_head == refused
+
+
 def test_pipelined_requests_come_one_behind_the_other():
     outcome = read_requests([GET + POST + b"\r\n" + GET])
     assert targets(outcome) == [b"/", b"/p", b"/"]

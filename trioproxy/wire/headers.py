@@ -5,6 +5,7 @@ Pure: which bytes make a valid field is judged in `heads`; what a route sets on 
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Final, overload
@@ -220,6 +221,12 @@ def _seen(client: str, scheme: str, host: bytes) -> tuple[Field, ...]:
 
 
 _remembered_seen = lru_cache(maxsize=256)(_seen)
+
+
+@lru_cache(maxsize=2)
+def date_field(second: int) -> Field:
+    """A Date line (RFC 9110 §6.6.1) of that second of Unix time."""
+    return make_field(b"Date", formatdate(second, usegmt=True).encode("ascii"))
 
 
 @lru_cache(maxsize=8)

@@ -59,9 +59,14 @@ class RequestParser:
         "_kept",
         "_max_headers",
         "_upgraded",
+        "refused_head",
     )
 
+    refused_head: bool
+    """Whether what was refused before its head was understood is a HEAD: an answer to it has no content."""
+
     def __init__(self, *, max_head_bytes: int, max_headers: int) -> None:
+        self.refused_head = False
         self._buffer = Buffer()
         self._heads = HeadReader(max_head_bytes, refuse_head, parse_request_line)
         self._max_headers = max_headers
@@ -81,10 +86,12 @@ class RequestParser:
         """The next event, or None: needs more data, or nothing follows (upgrade, close). Raises ProxyError."""
         if self._error is not None:
             raise self._error
+        data, start = self._buffer.data, self._buffer.start
         try:
             return self._next_head() if self._body is None else self._next_of_body(self._body)
         except ProxyError as error:
             self._error = error
+            self.refused_head = self._body is None and data[start:].lstrip(b"\r\n").startswith(b"HEAD ")
             raise
 
     def take_rest(self) -> bytes:
