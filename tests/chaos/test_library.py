@@ -79,7 +79,7 @@ SABOTAGED = (
     Sabotage(
         "drain-under-load",
         ("no-drain", "refused-handshakes", "slow-handshakes"),
-        by("tunnels_during_faults", "handshake_success", "max_failover_seconds"),
+        by("tunnels_during_faults", "drained_tunnels_kept", "handshake_success", "max_failover_seconds"),
         mangled=True,
     ),
     Sabotage(

@@ -100,6 +100,7 @@ def test_losses_of_unharmed_tunnels_are_told_apart():
         "failover_seconds": 10,
         "return_seconds": 0,
         "tunnels": 3,
+        "drained_tunnels_kept": 0,
         "tunnels_during_faults": 0,
         "silence_seconds": 0,
         "messages": 21,
@@ -164,3 +165,17 @@ def test_tunnels_opened_over_an_upstream_while_a_fault_was_on():
 def test_the_longest_silence():
     assert measured("silence_seconds", tunnel(), tunnel(1, silence=1.5), tunnel(2, silence=0.5)) == 1.5
     assert measured("silence_seconds") == 0
+
+
+def test_drained_tunnels_that_are_kept_are_those_still_open_at_the_end():
+    seen = (
+        tunnel(0, opened=1.0, ended=10.0, upstream=0),
+        tunnel(1, opened=1.0, ended=6.0, upstream=0),
+        tunnel(2, opened=1.0, ended=None, end=None, upstream=0),
+        tunnel(3, opened=1.0, upstream=1),
+        tunnel(4, opened=5.0, upstream=0),
+        failed(5),
+    )
+    drain = Span(4.0, 8.0, (0,), FAULTS["drain-upstream"]())
+    assert measured("drained_tunnels_kept", *seen, spans=[drain]) == 2
+    assert measured("drained_tunnels_kept", *seen, spans=[Span(4.0, 8.0, (0,), FAULTS["kill"]())]) == 0

@@ -69,6 +69,16 @@ def test_every_fault_can_be_written_with_its_defaults(name):
     assert type(fault) is FAULTS[name]
 
 
+RUNNING = '[proxy]\naddress = "127.0.0.1:1"\n'
+HOPS = RUNNING + '[upstreams]\nhops = ["127.0.0.1:2", "127.0.0.1:3"]\n'
+
+
+def test_a_proxy_that_runs_already_and_the_hops_it_names():
+    text = HOPS + '[[faults]]\nfault = "kill"\nupstreams = [1]\n'
+    scenario = parse_scenario(text, "s.toml")
+    assert (scenario.proxy.address, scenario.upstreams.number) == ("127.0.0.1:1", 2)
+
+
 @pytest.mark.parametrize(
     ("text", "where", "words"),
     [
@@ -90,6 +100,31 @@ def test_every_fault_can_be_written_with_its_defaults(name):
             "s.toml:5: faults[0].lasts",
             "expected at most every (1), got 2",
         ),
+        ('[proxy]\nadmin = "127.0.0.1:1"\n', "s.toml:2: proxy.admin", "expected proxy.address, too"),
+        ('[proxy]\ntoken_file = "x"\n', "s.toml:2: proxy.token_file", "expected proxy.address, too"),
+        (RUNNING + "[proxy.settings.log]\naccess = true\n", "s.toml:3: proxy.settings", "expected none"),
+        (RUNNING + '[upstreams]\ncommand = ["x"]\n', "s.toml:4: upstreams.command", "expected upstreams.hops, too"),
+        (
+            RUNNING + '[upstreams]\naddresses = ["127.0.0.1:2"]\n',
+            "s.toml:4: upstreams.addresses",
+            "expected upstreams.hops, too",
+        ),
+        (RUNNING + '[[faults]]\nfault = "latency"\n', "s.toml:4: faults[0].fault", "latency needs upstreams.hops"),
+        (HOPS + '[[faults]]\nfault = "drain-upstream"\n', "s.toml:6: faults[0].fault", "needs proxy.admin"),
+        *(
+            (HOPS + f'[[faults]]\nfault = "{name}"\n', "s.toml:6: faults[0].fault", "not for the one at proxy.address")
+            for name in ("reload", "worker-kill", "replace", "descriptors")
+        ),
+        (RUNNING + "[expect]\nproxy_errors = 0\n", "s.toml:4: expect.proxy_errors", "is not read"),
+        (RUNNING + "[expect]\ndisagreements = 0\n", "s.toml:4: expect.disagreements", "expected proxy.admin, too"),
+        (
+            '[upstreams]\naddresses = ["127.0.0.1:2"]\n[[faults]]\nfault = "kill"\n',
+            "s.toml:4: faults[0].fault",
+            "kill is for servers that are started here",
+        ),
+        ('[upstreams]\ncount = 3\nhops = ["127.0.0.1:2"]\n', "s.toml:3: upstreams.hops", "as servers (3), got 1"),
+        ('[upstreams]\nhops = ["[::1]:2"]\n', "s.toml:2: upstreams.hops[0]", "IPv4"),
+        ('[upstreams]\nhops = ["127.0.0.1:0"]\n', "s.toml:2: upstreams.hops[0]", "IPv4"),
         ("duration = \n", "s.toml:1: not valid TOML", ""),
     ],
 )

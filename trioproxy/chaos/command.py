@@ -18,6 +18,7 @@ import trio
 from trioproxy.chaos.expectations import judge
 from trioproxy.chaos.proxies import COMMAND, ProxyError, Trioproxy
 from trioproxy.chaos.runner import nobody_watches, run
+from trioproxy.chaos.running import running_proxy
 from trioproxy.chaos.servers import ServerError
 from trioproxy.remote import RemoteError
 
@@ -73,13 +74,16 @@ def carry_out(
     command: Sequence[str] = COMMAND,
     make: Make | None = None,
 ) -> Result:
-    """Run a scenario against a trioproxy started with `command`, or what `make` makes; blocks.
+    """Run a scenario against the proxy that it names, a trioproxy started with `command`, or what `make` makes; blocks.
 
     Raises ChaosError, in one line.
     """
     with tempfile.TemporaryDirectory(prefix="trioproxy-chaos-") as folder:
-        proxy = (make or partial(Trioproxy, command=command))(Path(folder), scenario.proxy.settings)
         try:
+            if scenario.proxy.address and make is None:
+                proxy: UnderTest = running_proxy(scenario)
+            else:
+                proxy = (make or partial(Trioproxy, command=command))(Path(folder), scenario.proxy.settings)
             outcome = trio.run(_until_told, lambda: run(scenario, proxy, seed=seed, say=say, watch=watch))
         except BaseExceptionGroup as group:
             failures, others = group.split((ServerError, ProxyError, RemoteError))

@@ -19,6 +19,7 @@ import trio
 from trioproxy.chaos import trail
 from trioproxy.chaos.faults.base import ConnectionFault, Opening
 from trioproxy.chaos.parts import Cut, Kind, Part, Splitter
+from trioproxy.chaos.servers import ServerError
 from trioproxy.sockets import reset_on_close
 
 if TYPE_CHECKING:
@@ -77,9 +78,12 @@ class Hop:
 
         Linux keeps a port that a bind has named, not one that it has chosen (SOCK_BINDPORT_LOCK).
         """
-        with _bound_to(self.host, self.port) as chosen:
-            self.port = chosen.getsockname()[1]
-            return trio.socket.from_stdlib_socket(_bound_to(self.host, self.port))
+        try:
+            with _bound_to(self.host, self.port) as chosen:
+                self.port = chosen.getsockname()[1]
+                return trio.socket.from_stdlib_socket(_bound_to(self.host, self.port))
+        except OSError as error:
+            raise ServerError(f"the hop of upstream {self.number}: {self.address}: {error.strerror}") from None
 
     def _follow(self) -> None:
         """Listen or do not, from this moment on: who has begun a fault may connect in the next."""
@@ -159,7 +163,11 @@ class Hop:
 def _bound_to(host: str, port: int) -> stdlib.socket:
     sock = stdlib.socket(stdlib.AF_INET, stdlib.SOCK_STREAM)
     sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _NOTICED_SECONDS: Final = 1.0  # of a fault, in which a tunnel may have been under way to where it struck
 
+_DRAINS: Final = frozenset({"drain-upstream", "replace"})
+
 
 @attrs.frozen
 class Measure:
@@ -107,6 +109,18 @@ def _during_faults(outcome: Outcome) -> int:
     )
 
 
+def _kept(outcome: Outcome) -> float:
+    drains = [span for span in outcome.spans if span.name in _DRAINS]
+    kept = {
+        tunnel.name
+        for span in drains
+        for tunnel in opened(outcome)
+        if tunnel.upstream in span.upstreams and tunnel.opened is not None and tunnel.opened < span.begin
+        if tunnel.ended is None or tunnel.ended >= outcome.duration
+    }
+    return len(kept)
+
+
 def _cut(tunnels: Iterable[Tunnel]) -> int:
     return sum(tunnel.end is End.CUT for tunnel in tunnels)
 
@@ -149,6 +163,9 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             "The longest from the end of a fault to the first tunnel over an upstream it concerned; inf: none came.",
         ),
         "tunnels": Measure(lambda o: len(opened(o)), "", "Tunnels opened."),
+        "drained_tunnels_kept": Measure(
+            _kept, "", "Those open when their upstream was drained, or the proxy replaced, and at the end still."
+        ),
         "tunnels_during_faults": Measure(
             _during_faults, "", "Those opened over an upstream that a fault concerned then, from its first second on."
         ),

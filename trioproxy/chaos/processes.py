@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import signal
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,10 @@ class DescriptorLimits:
         """Each may open only so many more than it has open."""
         for pid in pids:
             self._before.setdefault(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE))
-            count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) + spare
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, self._before[pid][1]))
+            taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+            # The limit is one of numbers, and a process takes the lowest that is free (getrlimit(2), open(2)).
+            free = (number for number in count() if number not in taken)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), self._before[pid][1]))
 
     def take_back(self) -> None:
         """As many as before, for those that are still there."""

@@ -98,6 +98,17 @@ def as_toml(settings: Mapping[str, Any]) -> str:
     return "".join(f"{toml_key(key)} = {toml_value(value)}\n" for key, value in settings.items())
 
 
+def counted(upstreams: Sequence[Any]) -> dict[str, float]:
+    """What a trioproxy's status says of these upstreams, as `UnderTest.counts` has it."""
+    counts: dict[str, float] = {
+        "tunnels": sum(upstream["tunnels_total"] for upstream in upstreams),
+        "open_tunnels": sum(upstream["tunnels"] for upstream in upstreams),
+    }
+    for way in ("to_upstream", "to_client"):
+        counts[f"messages_{way}"] = sum(upstream["messages_total"][way] for upstream in upstreams)
+    return counts
+
+
 @attrs.define(eq=False)
 class Trioproxy:
     """`trioproxy run` as a process, with a configuration file of its own in `folder`."""
@@ -169,14 +180,7 @@ class Trioproxy:
         """See `UnderTest`; nothing of a process that was replaced, as the old one's went with it."""
         if self._replaced:
             return {}
-        upstreams = [upstream for pool in (await self._status())["pools"] for upstream in pool["upstreams"]]
-        counts = {
-            "tunnels": sum(upstream["tunnels_total"] for upstream in upstreams),
-            "open_tunnels": sum(upstream["tunnels"] for upstream in upstreams),
-        }
-        for way in ("to_upstream", "to_client"):
-            counts[f"messages_{way}"] = sum(upstream["messages_total"][way] for upstream in upstreams)
-        return counts
+        return counted([upstream for pool in (await self._status())["pools"] for upstream in pool["upstreams"]])
 
     async def reload(self, changes: Mapping[str, object]) -> None:
         """See `faults.base.Proxy`; returns when the log tells how it went. Raises ProxyError where it was refused."""

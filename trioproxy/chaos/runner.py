@@ -66,7 +66,7 @@ async def run(
             for server in servers:
                 nursery.start_soon(server.start)
         async with trio.open_nursery() as services:
-            hops = [Hop(number, server.target, seed) for number, server in enumerate(servers)]
+            hops = _hops(scenario, servers, seed)
             for hop in hops:
                 await services.start(hop.run)
             await proxy.start([hop.address for hop in hops])
@@ -103,9 +103,19 @@ async def run(
 
 def _servers(scenario: Scenario) -> Sequence[Server | Given]:
     settings = scenario.upstreams
+    if scenario.proxy.address and not settings.hops:  # it has upstreams of its own
+        return []
     if settings.addresses:
         return [Given(address) for address in settings.addresses]
-    return [Server(number, settings.command or EMBEDDED) for number in range(settings.count)]
+    return [Server(number, settings.command or EMBEDDED) for number in range(settings.number)]
+
+
+def _hops(scenario: Scenario, servers: Sequence[Server | Given], seed: int) -> Sequence[Hop]:
+    hops = [Hop(number, server.target, seed) for number, server in enumerate(servers)]
+    for hop, address in zip(hops, scenario.upstreams.hops, strict=False):
+        host, _, port = address.rpartition(":")
+        hop.host, hop.port = host, int(port)
+    return hops
 
 
 async def _follow(

@@ -9,14 +9,34 @@ from typing import Annotated, Any
 import attrs
 
 from trioproxy import config_rules as rules
+from trioproxy import config_syntax as syntax
 from trioproxy.chaos.expectations import EXPECTATIONS
 from trioproxy.chaos.faults import Fault
-from trioproxy.config import Count, CountOrNone, Flag, Rate, Seconds, SecondsOrNone, UpstreamAddress, setting, table
+from trioproxy.config import (
+    AdminAddress,
+    Count,
+    CountOrNone,
+    FileOrNone,
+    Flag,
+    Rate,
+    Seconds,
+    SecondsOrNone,
+    UpstreamAddress,
+    setting,
+    table,
+)
+
+
+def is_hop_address(address: str) -> bool:
+    """Whether a hop can listen there: IPv4, and a port that can be named in a configuration."""
+    return not address.startswith(("[", "unix:")) and syntax.is_upstream_address(address)
+
 
 Text = Annotated[str, rules.text("a string", lambda _: True, empty=True)]
 Word = Annotated[str, rules.text("a word of a command", bool)]
 Share = Annotated[float, rules.number("a share")]
 MessageSize = Annotated[int, rules.size(32)]
+HopAddress = Annotated[str, rules.text("host:port, IPv4, such as 127.0.0.1:3001", is_hop_address)]
 Path = Annotated[str, rules.text('a path, beginning with "/"', lambda value: value.startswith("/"))]
 
 
@@ -29,13 +49,25 @@ class UpstreamsConfig:
         (), "A server instead of the embedded one; {port} and {number} in it are replaced."
     )
     addresses: tuple[UpstreamAddress, ...] = setting((), "Servers that run already and echo; nothing is started then.")
+    hops: tuple[HopAddress, ...] = setting(
+        (),
+        "Where the hops listen, one for each server, for a proxy that runs already to name; empty: anywhere.",
+    )
+
+    @property
+    def number(self) -> int:
+        """How many servers there are."""
+        return len(self.addresses) or len(self.hops) or self.count
 
 
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
-    """[proxy]: the proxy under test, which is started for the run."""
+    """[proxy]: the proxy under test. A trioproxy that is started for the run, or one that runs already."""
 
     settings: Mapping[str, Any] = table(dict, "Tables and keys of config.toml, laid over those a run begins with.")
+    address: AdminAddress = setting("", 'Where clients reach a proxy that runs already; "": one is started.')
+    admin: AdminAddress = setting("", 'Where its admin is, if it is a trioproxy; "": nothing is asked of it.')
+    token_file: FileOrNone = setting("", "File with the token of its admin.")
 
 
 @attrs.frozen(kw_only=True)

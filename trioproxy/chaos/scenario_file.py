@@ -10,8 +10,9 @@ import attrs
 from cattrs import AttributeValidationNote, BaseValidationError, ClassValidationError
 
 from trioproxy import config_rules as rules
-from trioproxy.chaos.faults import FAULTS, Fault
-from trioproxy.chaos.scenario import Scenario
+from trioproxy.chaos.faults import FAULTS, PROCESS, PROXY, Fault
+from trioproxy.chaos.faults.proxy import DrainUpstream
+from trioproxy.chaos.scenario import Scenario, UpstreamsConfig
 from trioproxy.config_converter import make_converter
 from trioproxy.config_file import folder_of, located, nesting_bounded, parse_toml, read_text
 from trioproxy.config_rules import Unfit
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 _KIND = "fault"  # the key that says which
+_BY_HOPS = "by hops at known ports the proxy at proxy.address reaches its upstreams"
 _FaultName = Annotated[str, rules.choice(*FAULTS)]
 
 
@@ -97,12 +99,58 @@ def _common_problems(settings: Mapping[str, Any], plain: Any) -> Sequence[Except
 
 def _check(scenario: Scenario) -> Iterator[Problem]:
     duration = scenario.duration
-    count = len(scenario.upstreams.addresses) or scenario.upstreams.count
+    count = scenario.upstreams.number
     if scenario.load.ramp > duration:
         yield Problem.mismatch(("load", "ramp"), f"at most duration ({duration:g})", f"{scenario.load.ramp:g}")
+    yield from _server_problems(scenario.upstreams)
+    yield from _running_problems(scenario)
     for number, fault in enumerate(scenario.faults):
-        for key, message in _fault_problems(fault, count, duration):
+        for key, message in (*_fault_problems(fault, count, duration), *_out_of_reach(fault, scenario)):
             yield Problem(("faults", number, key), message)
+
+
+def _server_problems(upstreams: UpstreamsConfig) -> Iterator[Problem]:
+    hops, servers = len(upstreams.hops), len(upstreams.addresses)
+    if not servers and upstreams.count != attrs.fields(UpstreamsConfig).count.default:
+        servers = upstreams.count
+    if hops and servers and hops != servers:
+        yield Problem.mismatch(("upstreams", "hops"), f"as many as servers ({servers})", str(hops))
+
+
+def _running_problems(scenario: Scenario) -> Iterator[Problem]:
+    """What does not go with a proxy that runs already, or only with one."""
+    proxy, upstreams = scenario.proxy, scenario.upstreams
+    if not proxy.address:
+        for key in ("admin", "token_file"):
+            if getattr(proxy, key):
+                yield Problem(("proxy", key), "expected proxy.address, too: it is of a proxy that runs already")
+        return
+    if proxy.settings:
+        yield Problem(("proxy", "settings"), "expected none: the proxy at proxy.address has its own")
+    for key in ("command", "addresses"):
+        if getattr(upstreams, key) and not upstreams.hops:
+            yield Problem(("upstreams", key), f"expected upstreams.hops, too: {_BY_HOPS}")
+    for name in scenario.expect:
+        if name.endswith("proxy_errors"):
+            yield Problem(("expect", name), "the log of a proxy that runs already is not read")
+        if name.endswith("disagreements") and not proxy.admin:
+            yield Problem(("expect", name), "expected proxy.admin, too: it is asked for the numbers")
+
+
+def _out_of_reach(fault: Fault, scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Why a fault cannot be had where servers, or the proxy, were not started here."""
+    proxy, upstreams = scenario.proxy, scenario.upstreams
+    if type(fault) in PROCESS and upstreams.addresses:
+        yield _KIND, f"{fault.name} is for servers that are started here, not for those at upstreams.addresses"
+    if not proxy.address:
+        return
+    if not upstreams.hops:
+        yield _KIND, f"{fault.name} needs upstreams.hops: {_BY_HOPS}"
+    if isinstance(fault, DrainUpstream):
+        if not proxy.admin:
+            yield _KIND, f"{fault.name} needs proxy.admin"
+    elif type(fault) in PROXY:
+        yield _KIND, f"{fault.name} is for a proxy that is started here, not for the one at proxy.address"
 
 
 def _fault_problems(fault: Fault, upstreams: int, duration: float) -> Iterator[tuple[str, str]]:

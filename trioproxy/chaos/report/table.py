@@ -25,6 +25,9 @@ SHOWN: Final = {
     "lost_messages_on_unharmed_tunnels": "messages lost on unharmed tunnels",
     "unharmed_tunnels_ended": "unharmed tunnels ended",
     "cut_without_close": "tunnels cut without a Close",
+    "drained_tunnels_kept": "tunnels kept by what was drained",
+    "silence_seconds": "longest without an echo that is due",
+    "tunnels_with_invalid_frames": "tunnels that got invalid frames",
     "ended_at_once": "most ended within a second",
     "p99_ms": "round trips, p99",
     "corrupted_messages": "broken messages passed on",
@@ -35,6 +38,7 @@ _LOSSES: Final = {
     "lost_messages": "{} messages lost",
     "unharmed_tunnels_ended": "{} unharmed tunnels ended",
     "cut_without_close": "{} cut",
+    "drained_tunnels_kept": "{} kept though drained",
     "corrupted_messages": "{} broken messages passed on",
 }
 _MET: Final = "expectations met"
@@ -120,8 +124,8 @@ def _told(entry: Entry) -> str:
     score = _score(entry)
     if not all(verdict.held for verdict in entry.verdicts):
         score = f"**{score}**"
-    losses = [(int(_value(entry, name)), words) for name, words in _LOSSES.items()]
-    return "<br>".join([score, *(words.format(count) for count, words in losses if count)])
+    losses = [(_value(entry, name), words) for name, words in _LOSSES.items()]
+    return "<br>".join([score, *(words.format(int(count)) for count, words in losses if count > 0)])
 
 
 def _why(entry: Entry) -> str:

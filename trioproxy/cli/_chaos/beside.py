@@ -44,6 +44,8 @@ class Wanted:
 def beside(wanted: Wanted) -> int:
     """Run them all and show the tables; the exit status is trioproxy's alone. Raises ChaosError, ClickException."""
     say: Callable[[str], None] = _nothing if wanted.quiet else click.echo
+    if given := [name for name, scenario in wanted.scenarios.items() if scenario.proxy.address]:
+        raise click.UsageError(f"{given[0]} names a proxy that runs already: it cannot be compared with others.")
     names = list(KINDS) if ALL in wanted.proxies else list(dict.fromkeys(wanted.proxies)) or [OURS]
     kinds = [KINDS[name] for name in names]
     told = versions(kinds)
