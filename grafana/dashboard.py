@@ -163,6 +163,13 @@ def _annotations() -> Iterator[Any]:
             "ejected",
             "{{pool}} {{upstream}}",
         ),
+        (
+            "Chaos",
+            PURPLE,
+            each("max", m.CHAOS_ACTIVE, by="pool, upstream, verb"),
+            "injected: {{verb}}",
+            "{{pool}} {{upstream}}",
+        ),
         ("Drain", ORANGE, each("max", m.DRAINING, by="instance"), "proxy draining", "{{instance}}"),
         (
             "Reload failed",

@@ -116,4 +116,11 @@ PANELS = (
         "Bps",
         Query(rate(m.BYTES, by="pool, upstream"), "{{pool}} {{upstream}}"),
     ),
+    graph(
+        "Injected faults",
+        "On purpose, by chaos verbs: upstreams that have one on now, and tunnels and upgrades struck a second.",
+        "short",
+        Query(total(m.CHAOS_ACTIVE, by="verb"), "{{verb}} on"),
+        Query(rate(m.CHAOS_INJECTED, by="pool, upstream, verb") + " > 0", "{{pool}} {{upstream}} {{verb}}"),
+    ),
 )

@@ -40,6 +40,7 @@ RANKS = (
         "addresses",
         "origins",
         "pace",
+        "verbs",
     },  # pure, too: a request's fields on their way; what a tunnel has counted; who a client is
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
@@ -57,14 +58,15 @@ RANKS = (
     {"connection", "prober", "admin", "resolver"},
     # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},
-    {"sampling", "passive"},
+    {"sampling", "passive"} | {"injecting"},
     {"control"},
+    {"injections"},
     {"reloading"},
     {"server"} | {"control_messages"},
     # What several processes need besides.
     {"control_channel"},
     {"slots", "worker"},
-    {"supervisor_control", "sharing"},
+    {"supervisor_control", "supervisor_injecting", "sharing"},
     {"reloading_workers"},
     {"supervisor"},
     {"reloader"},
@@ -87,6 +89,7 @@ PURE = {"errors", "config", "config_rules", "config_syntax", "wire", "routing", 
     "addresses",
     "origins",
     "pace",
+    "verbs",
 }
 IMPURE = {"trio", "socket", "ssl", "time", "os", "logging"}
 

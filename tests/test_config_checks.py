@@ -68,7 +68,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
 @pytest.mark.parametrize(
     ("found", "path"),
     [
-        (problems(admin=AdminConfig(chaos=True)), ("admin", "chaos")),
         (of_listener(proxy_protocol=True), ("listeners", 0, "proxy_protocol")),
         (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
         (of_pool(balance="hash"), ("pools", "backend", "balance")),

@@ -114,8 +114,8 @@ async def test_the_examples_of_the_api_have_the_fields_of_its_answers(tmp_path):
 def test_the_reference_of_the_api_has_every_path():
     """As the routes are written in the source."""
     source = (ROOT / "trioproxy" / "admin" / "app.py").read_text()
-    upstream = re.search(r'upstream = "([^"]+)"', source)[1]
+    upstream = re.search(r' at = "([^"]+)"', source)[1]
     routes = re.findall(r'Route\(f?"([^"]+)".*methods=\["(\w+)"\]', source)
-    served = {(method, path.replace("{upstream}", upstream).replace(":path", "")) for path, method in routes}
+    served = {(method, path.replace("{at}", upstream).replace(":path", "")) for path, method in routes}
     assert served
-    assert set(re.findall(r"^\| (GET|POST) `([^`]+)` \|", API_PAGE, re.MULTILINE)) == served
+    assert set(re.findall(r"^\| (GET|POST|DELETE) `([^`]+)` \|", API_PAGE, re.MULTILINE)) == served

@@ -32,6 +32,7 @@ COUNTED = {
         (Phase.TUNNEL, reason)
         for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.PROTOCOL)
     },
+    Failure.CHAOS: set(),
 }
 
 
@@ -41,6 +42,12 @@ def test_of_all_endings_there_may_be_these_are_failures_of_the_upstream():
         if (failure := failure_of(Ending(Source.UPSTREAM, phase, reason))) is not None:
             found[failure].add((phase, reason))
     assert found == COUNTED
+
+
+def test_the_same_endings_are_failures_where_they_were_injected_and_told_apart():
+    for by, phase, reason in itertools.product(Source, Phase, Reason):
+        real = failure_of(Ending(by, phase, reason))
+        assert failure_of(Ending(by, phase, reason, injected=True)) is (None if real is None else Failure.CHAOS)
 
 
 def test_what_the_client_or_the_proxy_ended_is_nobody_elses_failure():

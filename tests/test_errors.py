@@ -32,3 +32,13 @@ def test_a_failure_can_be_raised_with_a_cause() -> None:
 @pytest.mark.parametrize("names", [Source, Phase, Reason])
 def test_the_closed_sets_are_fit_for_labels(names: type[Source] | type[Phase] | type[Reason]) -> None:
     assert all(member.value.replace("_", "").isalpha() and member.value.islower() for member in names)
+
+
+def test_what_was_injected_is_told_as_the_proxys_doing() -> None:
+    real = Ending(Source.UPSTREAM, Phase.TUNNEL, Reason.TIMEOUT, "no Pong")
+    assert real.told is real
+    error = ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.RESET, 502, injected=True)
+    assert error.ending == Ending(Source.UPSTREAM, Phase.HANDSHAKE, Reason.RESET, injected=True)
+    assert error.ending.told == Ending(Source.PROXY, Phase.HANDSHAKE, Reason.CHAOS, "as by upstream: reset")
+    silent = Ending(Source.UPSTREAM, Phase.TUNNEL, Reason.TIMEOUT, "no Pong", injected=True)
+    assert silent.told == Ending(Source.PROXY, Phase.TUNNEL, Reason.CHAOS, "as by upstream: timeout, no Pong")

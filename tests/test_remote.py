@@ -62,6 +62,13 @@ async def ask(method, *args):
         ),
         (("drain", "b", "unix:/run/a b", {}), "POST /api/pools/b/upstreams/unix%3A%2Frun%2Fa%20b/drain", {}),
         (("resume", "b", "[::1]:80"), "POST /api/pools/b/upstreams/%5B%3A%3A1%5D%3A80/resume", {}),
+        (
+            ("inject", "close", "b", "10.0.0.1:80", {"share": 1}),
+            "POST /api/chaos/pools/b/upstreams/10.0.0.1%3A80/close",
+            {"share": 1},
+        ),
+        (("faults",), "GET /api/chaos", None),
+        (("stop_faults",), "DELETE /api/chaos", None),
         (("close", "5f/x?", 4000), "POST /api/tunnels/5f%2Fx%3F/close", {"code": 4000}),
     ],
 )

@@ -33,6 +33,7 @@ async def test_at_rest_everything_is_zero(autojump_clock):
         "state": "running",
         "connections": 0,
         "tunnels": 0,
+        "chaos": None,
         "messages_per_second": NOTHING,
         "bytes_per_second": NOTHING,
         "requests_per_second": 0.0,

@@ -114,6 +114,7 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
                 "workers": 1,
                 "connections": 2,
                 "tunnels": 1,
+                "chaos": None,
                 "listeners": [{"name": "l0", "address": address, "active": 2}],
             }
             (upstream,) = pool.pop("upstreams")

@@ -13,6 +13,7 @@ from support.serving import POOL, make_config, make_context
 from trioproxy.admin.control import Unknown
 from trioproxy.control_messages import Answer
 from trioproxy.health import UpstreamState
+from trioproxy.injections import Injections
 from trioproxy.passive import Judge
 from trioproxy.slots import ANSWER_SECONDS, Question
 from trioproxy.status import Status
@@ -45,8 +46,9 @@ class Place:
 def control_of(*answers):
     context = make_context(make_config())
     places = [Place(number, each) for number, each in enumerate(answers)]
-    # Without a nursery: nothing is ejected here.
-    return SupervisorControl(context, Status(context, [], len(places)), places, Judge(context, None)), places
+    # Without a nursery: nothing is ejected here, nor injected.
+    judge, chaos = Judge(context, None), Injections(context, None, None)
+    return SupervisorControl(context, Status(context, [], len(places)), places, judge, chaos), places
 
 
 async def test_the_status_tells_of_the_processes():

@@ -12,7 +12,7 @@ The map, from the outside in; imports go downwards only:
     lifecycle           signals, the service manager, the process before and after   (handover: how they meet)
     supervisor          several worker processes as one proxy   (slots, sharing: their places and sockets; worker: one)
     server              which nursery owns what; starting and draining
-    control             what operators may see and command   (drains, status, sampling, live, tunnel_list: how)
+    control             what operators may see and command   (drains, injections, status, sampling, live: how)
     reloading           another configuration for the running proxy   (changes: what differs; reloader: from the file)
     listening, admin    clients accepted; operators answered
     connection          the story of one client connection

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WHO: Final = (
     "id", "request_id", "client", "listener", "route", "pool", "upstream",
     "method", "path", "host", "user_agent", "origin",
-    "status", "subprotocol", "attempts", "head_s", "queue_s", "connect_s", "handshake_s",
+    "status", "subprotocol", "attempts", "injected", "head_s", "queue_s", "connect_s", "handshake_s",
 )  # fmt: skip
 _MAX_CHARACTERS: Final = 1024  # of one field: a head may be 32 KiB, and a line for each is the client's to choose
 
@@ -35,7 +35,7 @@ def log_end(log: Log, record: Record) -> None:
         return
     fields = _fields(record)
     fields["duration_s"] = round(record.duration_s, 6)
-    tunnel, ending = record.tunnel, record.ending
+    tunnel, ending = record.tunnel, record.ending.told if record.ending is not None else None
     if tunnel is not None:
         fields |= _counts(tunnel)
         if ending is not None and (code := close_code(tunnel, ending.by)) is not None:

@@ -133,7 +133,7 @@ class AdminConfig:
     hosts: tuple[HostValue, ...] = setting((), "Host values accepted besides the address itself.")
     token_file: FileOrNone = setting("", "File with the token; needed when the address is not loopback.")
     ready_pools: tuple[PoolName, ...] = setting((), "Pools without which /readyz is 503.")
-    chaos: Flag = setting(False, "Whether faults can be injected.", later=True)
+    chaos: Flag = setting(False, "Whether operators may inject faults, by the API.")
 
 
 @attrs.frozen(kw_only=True)

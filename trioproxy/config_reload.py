@@ -49,7 +49,7 @@ class Reload(StrEnum):
 _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     ServerConfig: {Reload.RESTART: "workers handover", Reload.REQUESTS: "via"},
     DrainConfig: {Reload.AT_ONCE: "lame_duck spread timeout code"},
-    AdminConfig: {Reload.RESTART: "address", Reload.REREAD: "token_file", Reload.AT_ONCE: "hosts ready_pools"},
+    AdminConfig: {Reload.RESTART: "address", Reload.REREAD: "token_file", Reload.AT_ONCE: "hosts ready_pools chaos"},
     LogConfig: {Reload.AT_ONCE: "format level access file"},
     LimitsConfig: {
         Reload.LIMIT: "max_connections",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
@@ -77,6 +77,8 @@ class Context:
     # The waits of client connections that have no request under way: a drain ends them.
     waiting: dict[Wait, Entrance] = attrs.field(factory=dict)
     tunnels: dict[str, Upgraded] = attrs.field(factory=dict)  # by id
+    # The injected faults that are on; None where none may be, and in a process that is told what to inject.
+    injections: Callable[[], list[dict[str, Any]]] | None = attrs.field(default=None, init=False)
     leaving: Sequence[Listener] = ()  # those that the last reload removed, until the next
     ways: Ways | None = attrs.field(default=None, init=False)  # of the configuration in force; None before a reload
     waits: Waits = attrs.field(factory=Waits, init=False)

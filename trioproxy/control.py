@@ -19,6 +19,7 @@ from trioproxy.sampling import Sampler
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trioproxy.admin.control import Chaos
     from trioproxy.config import Config
     from trioproxy.context import Context
     from trioproxy.drains import UpstreamDrains
@@ -36,6 +37,7 @@ class LocalControl:
     _status: Status
     _drains: UpstreamDrains
     _judge: Judge | None  # of upstreams; None in a worker
+    chaos: Chaos
     live: Feed = attrs.field(
         default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
     )

@@ -33,6 +33,7 @@ class HandshakeResult(StrEnum):
     INVALID = "invalid"  # a wrong 101, no HTTP, or the connection ended
     TIMEOUT = "timeout"  # no answer within `timeouts.handshake`
     UNREACHABLE = "unreachable"  # no upstream, or no connection to one
+    CHAOS = "chaos"  # refused by a fault that was injected, not by the upstream
 
 
 class DirectionCounts(Protocol):

@@ -182,7 +182,7 @@ class Attempts:
         """
         if not failure.retryable or not self.can_try_another(reason):
             return False
-        self.context.metrics.inc(m.RETRIES, (self.pool.name, reason))
+        self.context.metrics.inc(m.RETRIES, (self.pool.name, Reason.CHAOS if failure.injected else reason))
         return True
 
     async def _open(self, *, idle: IdleConnections | None, repeatable: bool) -> UpstreamConnection:

@@ -15,7 +15,7 @@ from trioproxy.errors import Reason
 from trioproxy.relay.tunnel import SERVICE_RESTART
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trioproxy.context import Context
     from trioproxy.upgrade import Upgraded
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 async def close_spread(tunnels: Iterable[Upgraded], spread: float, code: int, reason: Reason = Reason.DRAINING) -> None:
     """Ask these tunnels to close, in random order, each at a random moment of its own slice of `spread` seconds."""
+    await in_turn(tunnels, spread, lambda one: one.tunnel.close(code, reason))
+
+
+async def in_turn(tunnels: Iterable[Upgraded], spread: float, do: Callable[[Upgraded], object]) -> None:
+    """Do something to each of these tunnels, in such an order and at such moments."""
     opened = list(tunnels)
     random.shuffle(opened)
     start = trio.current_time()
     for index, one in enumerate(opened):
         await trio.sleep_until(start + spread * (index + random.random()) / len(opened))  # noqa: S311
-        one.tunnel.close(code, reason)
+        do(one)
 
 
 def usable_spread(spread: float, timeout: float) -> float:

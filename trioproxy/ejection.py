@@ -32,6 +32,7 @@ class Failure(StrEnum):
     HANDSHAKE = "handshake"  # no valid answer to an upgrade
     RESPONSE = "response"  # no answer to a plain request, an invalid one, or a part of one
     TUNNEL = "tunnel"  # an open tunnel that it left without a Close frame, or broke
+    CHAOS = "chaos"  # any of these, as a fault that was injected had it
 
 
 # An answer is a sign of life, whatever its status: a 503 is seen by probes, if they are to look for it. Behind the
@@ -64,7 +65,9 @@ def failure_of(ending: Ending) -> Failure | None:
     if ending.by is not Source.UPSTREAM or ending.phase not in _FAILURES:
         return None
     failure, reasons = _FAILURES[ending.phase]
-    return failure if ending.reason in reasons else None
+    if ending.reason not in reasons:
+        return None
+    return Failure.CHAOS if ending.injected else failure
 
 
 def most_ejected(upstreams: int) -> int:

@@ -63,18 +63,32 @@ class Reason(StrEnum):
     DRAINING = "draining"  # the proxy is shutting down, or the upstream taken out, politely
     OPERATOR = "operator"  # an operator had this tunnel closed
     REMOVED = "removed"  # a reload took away the listener, route or upstream of a tunnel, or led it elsewhere
+    CHAOS = "chaos"  # a fault that an operator injected
     CUT = "cut"  # the drain deadline passed, or a second signal came
     INTERNAL = "internal"  # a bug: the log has the traceback
 
 
 @attrs.frozen(weakref_slot=False)
 class Ending:
-    """Who ended a connection, in which phase, why; `detail` is for the log alone and never sent to a peer."""
+    """Who ended a connection, in which phase, why; `detail` is for the log alone and never sent to a peer.
+
+    Where `injected`, a fault that an operator injected made it look so: it is judged as what it looks like, and `told`
+    as what it is.
+    """
 
     by: Source
     phase: Phase
     reason: Reason
     detail: str = ""
+    injected: bool = False
+
+    @property
+    def told(self) -> Ending:
+        """As it is logged and counted."""
+        if not self.injected:
+            return self
+        detail = f"as by {self.by}: {self.reason}" + (f", {self.detail}" if self.detail else "")
+        return Ending(Source.PROXY, self.phase, Reason.CHAOS, detail)
 
 
 @attrs.define(eq=False)
@@ -82,7 +96,7 @@ class ProxyError(Exception):
     """A failure with its consequences: what to answer (`status`) and whether another upstream may be tried.
 
     `retryable` speaks of the failure alone: that nothing reached an upstream, or that no answer byte came from it.
-    Whether the request itself may be repeated is decided in `forward` and `upgrade`.
+    Whether the request itself may be repeated is decided in `forward` and `upgrade`. `injected` is as in `Ending`.
     """
 
     source: Source
@@ -92,6 +106,7 @@ class ProxyError(Exception):
     detail: str = ""
     retryable: bool = False
     retry_after: int = 0  # seconds, for a 503; 0 says nothing in particular
+    injected: bool = False
 
     def __str__(self) -> str:
         what = f"{self.source} {self.phase} {self.reason}"
@@ -100,4 +115,4 @@ class ProxyError(Exception):
     @property
     def ending(self) -> Ending:
         """The same failure as the ending of its connection."""
-        return Ending(self.source, self.phase, self.reason, self.detail)
+        return Ending(self.source, self.phase, self.reason, self.detail, self.injected)

@@ -42,5 +42,6 @@ class Record:
     connect_s: float = 0.0  # the attempt that succeeded
     handshake_s: float = 0.0  # upgrade sent to the upstream until its answer's head was read
     duration_s: float = 0.0  # the whole request or tunnel
+    injected: str = ""  # the last chaos verb that touched it
     tunnel: TunnelCounts | None = None  # set once it is open
     ending: Ending | None = None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trioproxy.admin import Token
     from trioproxy.config import Config, DrainConfig, ListenerConfig, LogConfig, PoolConfig, RouteConfig
     from trioproxy.context import Context
+    from trioproxy.injections import Injections
     from trioproxy.logs import Log
     from trioproxy.logs.log import LogChange
     from trioproxy.passive import Judge
@@ -70,6 +71,11 @@ class Running(Protocol):
     @property
     def judge(self) -> Judge | None:
         """Who ejects upstreams; None where another process does."""
+        ...
+
+    @property
+    def chaos(self) -> Injections:
+        """The faults on purpose."""
         ...
 
     def make_pool(self, config: PoolConfig) -> Pool:
@@ -243,6 +249,7 @@ class Prepared:
         context.config, context.router, context.ways = self._config, self._router, self._ways
         context.max_connections = self._max_connections
         self._proxy.token.value = self._token
+        self._proxy.chaos.follow()
         self._commit_listeners()
         declare_series(context.metrics, self._config)
         self._new.clear()

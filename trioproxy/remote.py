@@ -96,6 +96,18 @@ class Remote:
         """Close a tunnel."""
         return self._ask("POST", f"/api/tunnels/{quote(tunnel, safe='')}/close", {"code": code})[1]
 
+    def inject(self, verb: str, pool: str, upstream: str, settings: Mapping[str, object]) -> Any:
+        """Inject a fault; `settings` are the keys of the verb's body."""
+        return self._ask("POST", f"/api/chaos{_upstream(pool, upstream).removeprefix('/api')}/{verb}", settings)[1]
+
+    def faults(self) -> Any:
+        """The injected faults that are on."""
+        return self._ask("GET", "/api/chaos")[1]
+
+    def stop_faults(self) -> Any:
+        """End them all."""
+        return self._ask("DELETE", "/api/chaos")[1]
+
     def _ask(self, method: str, target: str, body: object = None) -> tuple[HTTPMessage, Any]:
         with self._asking(method, target, body) as answer:
             return answer.headers, self._read(answer)

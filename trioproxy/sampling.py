@@ -73,6 +73,7 @@ class Sampler:
             "state": self._status.state,
             "connections": context.clients.total,
             "tunnels": context.open_tunnels.total,
+            "chaos": None if context.injections is None else len(context.injections()),
             "messages_per_second": self._both(m.MESSAGES),
             "bytes_per_second": self._both(m.BYTES),
             "requests_per_second": self._rate(m.REQUESTS),

@@ -28,6 +28,7 @@ from trioproxy.dialing import IdleConnections
 from trioproxy.drains import UpstreamDrains, close_spread, usable_spread
 from trioproxy.errors import Phase
 from trioproxy.housekeeping import keep_house
+from trioproxy.injections import Injections
 from trioproxy.listening import MOST_REJECTIONS, Listener
 from trioproxy.live import TOLD
 from trioproxy.logs import Log
@@ -141,6 +142,7 @@ async def _start(proxy: Proxy, admin: Sequence[socket.socket]) -> None:
     proxy.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
     if proxy.judge is not None:
         proxy.judge.begin()
+    proxy.chaos.begin()
     if handed_over:
         await proxy.start_admin(admin)
     await proxy.start()
@@ -163,6 +165,7 @@ class Proxy:
     _admin: Sequence[socket.socket] = attrs.field(default=(), init=False)
     _released: bool = attrs.field(default=False, init=False)
     status: Status = attrs.field(init=False)
+    chaos: Injections = attrs.field(init=False)
     control: LocalControl = attrs.field(init=False)
     _accepting: trio.Nursery | None = attrs.field(default=None, init=False)
     _connections: trio.Nursery | None = attrs.field(default=None, init=False)
@@ -173,7 +176,8 @@ class Proxy:
     def __attrs_post_init__(self) -> None:
         self.status = Status(self.context, self.listeners)
         self.judge = None if self.context.supervised else Judge(self.context, self.services)
-        self.control = LocalControl(self.context, self.status, self.drains, self.judge)
+        self.chaos = Injections.local(self.context, self.services)
+        self.control = LocalControl(self.context, self.status, self.drains, self.judge, self.chaos)
         self.context.metrics.add_source(self.status.gauges)
 
     async def start(self) -> None:
@@ -282,6 +286,7 @@ class Proxy:
         context, drain = self.context, self.context.config.server.drain
         context.log.info("drain", tunnels=len(context.tunnels), connections=context.connections)
         context.lame_duck = True
+        await self.chaos.stop("", "drain")
         if drain.lame_duck and not self._released:  # nobody has to look elsewhere
             await trio.sleep(drain.lame_duck)
         context.draining = True  # what is accepted from a queue from here on is one of the last

@@ -19,10 +19,10 @@ import trio
 from trioproxy.config import AdminConfig
 from trioproxy.config_show import show_config
 from trioproxy.control_channel import Channel
-from trioproxy.control_messages import Answer, Cut, Ready
+from trioproxy.control_messages import Answer, Ask, Cut, Ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from trioproxy.config import Config
     from trioproxy.control_messages import Message, Start
@@ -268,6 +268,15 @@ class Slot:
             return {"worker": self.number}
         status = {} if self.process.returncode is None else {"status": self.process.returncode}
         return {"worker": self.number, "pid": self.process.pid, **status}
+
+
+async def ask_all(slots: Iterable[Slot], what: str, **arguments: Any) -> list[Answer]:
+    """What the workers answer that do in time; all are asked before anything else, so in the order of commands."""
+    questions = [slot.question(lambda number: Ask(number, what, arguments)) for slot in slots]
+    with trio.move_on_after(ANSWER_SECONDS):
+        for question in questions:
+            await question.answered.wait()
+    return [question.answer for question in questions if question.answer is not None]
 
 
 @attrs.define(eq=False)

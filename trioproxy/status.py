@@ -93,6 +93,7 @@ class Status:
                 {"name": listener.config.name, "address": listener.address, "active": self._active(listener)}
                 for listener in self.listeners
             ],
+            "chaos": None if self.context.injections is None else self.context.injections(),
             "pools": [_pool(pool, sums) for pool in self.context.pools.values()],
         }
 

@@ -24,6 +24,7 @@ from trioproxy.admin import Token
 from trioproxy.config_syntax import canonical
 from trioproxy.control_messages import Drain, Failed, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
+from trioproxy.injections import Injections
 from trioproxy.listening import Listener
 from trioproxy.live import TOLD
 from trioproxy.metrics import Metrics
@@ -39,6 +40,7 @@ from trioproxy.sharing import Sharing, portions
 from trioproxy.slots import RestartReason, Slot, text_for_workers
 from trioproxy.status import Status
 from trioproxy.supervisor_control import SupervisorControl
+from trioproxy.supervisor_injecting import WorkersHands
 from trioproxy.transport import by_address
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from trioproxy.upstreams import Pool, Upstream
 
 HAND_OVER_SECONDS: Final = 1.0  # that clients wait in the queue of a worker that is gone before another takes them
+STOP_SECONDS: Final = 1.0  # that a drain waits for workers to undo what was injected: they do so at their own, too
 DRAIN_MARGIN: Final = 5.0  # seconds a worker may take beyond its drain
 NAME: Final = "supervisor"  # in the place of a worker's number
 
@@ -112,6 +115,8 @@ class Supervisor:
     token: Token = attrs.field(factory=lambda: Token(None), init=False)  # of the admin
     judge: Judge = attrs.field(init=False)
     status: Status = attrs.field(init=False)
+    hands: WorkersHands = attrs.field(init=False)
+    chaos: Injections = attrs.field(init=False)
     control: SupervisorControl = attrs.field(init=False)
     slots: list[Slot] = attrs.field(init=False)
     sharing: Sharing = attrs.field(init=False)
@@ -126,7 +131,9 @@ class Supervisor:
         self.status = Status(self.context, self.listeners, self.workers)
         self.context.metrics.add_source(self.status.gauges)
         self.slots = [Slot(number, self, self.context.log, self._may_start) for number in range(self.workers)]
-        self.control = SupervisorControl(self.context, self.status, self.slots, self.judge)
+        self.hands = WorkersHands(self.slots)
+        self.chaos = Injections(self.context, self.services, self.hands)
+        self.control = SupervisorControl(self.context, self.status, self.slots, self.judge, self.chaos)
         self.sharing = Sharing(self.listeners, self.slots, self.context.log)
 
     async def start(self, admin: Sequence[socket.socket]) -> None:
@@ -144,6 +151,7 @@ class Supervisor:
         self.resolver = await services.start(partial(run_resolver, pools, log=context.log))
         self.prober = await services.start(partial(run_prober, pools, metrics=context.metrics, log=context.log))
         self.judge.begin()
+        self.chaos.begin()
         services.start_soon(keep_house, context, self.control.live.tick if context.config.admin.address else None)
         self._may_start.set()
         while not all(slot.serving for slot in self.slots):
@@ -180,6 +188,7 @@ class Supervisor:
     def began(self, slot: Slot) -> None:
         """Its clients are its own again."""
         self.sharing.began(slot)
+        self.hands.began(slot)
         self._tell_changed()
 
     def ended(self, slot: Slot, reason: RestartReason) -> None:
@@ -287,6 +296,8 @@ class Supervisor:
         context, drain = self.context, self.context.config.server.drain
         context.log.info("drain", tunnels=context.open_tunnels.total, connections=context.clients.total)
         context.lame_duck = True
+        with trio.move_on_after(STOP_SECONDS):
+            await self.chaos.stop("", "drain")
         if drain.lame_duck and self._released is None:
             await trio.sleep(drain.lame_duck)
         context.draining = True

@@ -8,23 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import trio
 
 from trioproxy import tunnel_list
 from trioproxy.admin.control import Unknown
 from trioproxy.control import find_upstream, upstream_answer
-from trioproxy.control_messages import Ask
 from trioproxy.drains import named, usable_spread
 from trioproxy.live import Feed
 from trioproxy.sampling import Sampler
-from trioproxy.slots import ANSWER_SECONDS
+from trioproxy.slots import ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from trioproxy.admin.control import Chaos
     from trioproxy.config import Config
     from trioproxy.context import Context
-    from trioproxy.control_messages import Answer
     from trioproxy.metrics import Metrics
     from trioproxy.passive import Judge
     from trioproxy.slots import Slot
@@ -40,6 +38,7 @@ class SupervisorControl:
     _status: Status
     _slots: Sequence[Slot]
     _judge: Judge
+    chaos: Chaos
     live: Feed = attrs.field(
         default=attrs.Factory(lambda self: Feed(Sampler(self._status)), takes_self=True), init=False
     )
@@ -64,7 +63,7 @@ class SupervisorControl:
 
     async def tunnels(self, *, after: str, limit: int, where: Mapping[str, str]) -> dict[str, Any]:
         """A page of the open tunnels of all workers."""
-        answers = await self._ask("tunnels", after=after, limit=limit, where=dict(where))
+        answers = await ask_all(self._slots, "tunnels", after=after, limit=limit, where=dict(where))
         return tunnel_list.merge([answer.result for answer in answers if not answer.refusal], limit)
 
     async def drain_upstream(
@@ -96,7 +95,7 @@ class SupervisorControl:
 
     async def close_tunnel(self, tunnel: str, code: int) -> dict[str, Any]:
         """Ask one tunnel to close, whichever worker has it."""
-        for answer in await self._ask("close_tunnel", tunnel=tunnel, code=code):
+        for answer in await ask_all(self._slots, "close_tunnel", tunnel=tunnel, code=code):
             if not answer.refusal:
                 self.metrics.news += 1
                 result: dict[str, Any] = answer.result
@@ -104,13 +103,5 @@ class SupervisorControl:
         raise Unknown("open tunnel", tunnel)
 
     async def _command(self, upstream: Upstream, what: str, **more: Any) -> dict[str, Any]:
-        answers = await self._ask(what, pool=upstream.pool, address=upstream.address, **more)
+        answers = await ask_all(self._slots, what, pool=upstream.pool, address=upstream.address, **more)
         return upstream_answer(upstream, sum(answer.result["tunnels"] for answer in answers if not answer.refusal))
-
-    async def _ask(self, what: str, **arguments: Any) -> list[Answer]:
-        """What the workers answer that do in time; all are asked before anything else, so in the order of commands."""
-        questions = [slot.question(lambda number: Ask(number, what, arguments)) for slot in self._slots]
-        with trio.move_on_after(ANSWER_SECONDS):
-            for question in questions:
-                await question.answered.wait()
-        return [question.answer for question in questions if question.answer is not None]

@@ -67,8 +67,9 @@ def _record_end(context: Context, opened: Upgraded) -> None:
     context.metrics.inc(m.TUNNELS_ACTIVE, (record.route, record.pool, record.upstream), -1)
     context.metrics.observe(m.TUNNEL_DURATION, (record.pool,), record.duration_s)
     if record.ending is not None:
-        code = close_code_label(close_code(tunnel, record.ending.by))
-        context.metrics.inc(m.CLOSES, (record.pool, record.upstream, record.ending.by, code))
+        by = record.ending.told.by
+        code = close_code_label(close_code(tunnel, by))
+        context.metrics.inc(m.CLOSES, (record.pool, record.upstream, by, code))
         count_ending(context, record.ending)
         context.blame(opened.connection.upstream, record.ending)
     log_end(context.log, record)
@@ -81,4 +82,5 @@ def unforeseen(error: BaseException, phase: Phase) -> Ending:
 
 def count_ending(context: Context, ending: Ending) -> None:
     """Count one ending, whatever it ended."""
-    context.metrics.inc(m.ENDINGS, (ending.by, ending.phase, ending.reason))
+    told = ending.told
+    context.metrics.inc(m.ENDINGS, (told.by, told.phase, told.reason))

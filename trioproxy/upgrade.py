@@ -23,6 +23,7 @@ from trioproxy.origins import origins
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, send, unwatch
+from trioproxy.verbs import RESET, Verb
 from trioproxy.wire.headers import make_field
 from trioproxy.wire.http1 import ResponseHead, ResponseParser, response_head
 from trioproxy.wire.websocket import check_request, check_response, has_extensions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.exchange import Exchange
     from trioproxy.record import Record
+    from trioproxy.upstreams import Upstream
 
 UPGRADE_FIELDS = (make_field(b"Upgrade", b"websocket"), make_field(b"Connection", b"Upgrade"))
 SWITCHING_PROTOCOLS = 101
@@ -77,6 +79,7 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
     while True:
         connection = await _connect(exchange, attempts)
         try:
+            _refuse_by_order(exchange, connection.upstream)
             answer, head = await _ask(exchange, connection)
             if head.status == SWITCHING_PROTOCOLS:
                 check_response(head, exchange.head)
@@ -90,7 +93,8 @@ async def open_tunnel(exchange: Exchange) -> Upgraded | None:
             connection.close()
             exchange.context.blame(connection.upstream, attrs.evolve(failure.ending, phase=Phase.HANDSHAKE))
             if failure.source is Source.UPSTREAM and not exchange.client.answering:
-                _count(exchange, _RESULTS.get(failure.reason, HandshakeResult.INVALID))
+                result = HandshakeResult.CHAOS if failure.injected else _RESULTS.get(failure.reason)
+                _count(exchange, result or HandshakeResult.INVALID)
             if exchange.client.answering or not attempts.another(failure, retry_reason(failure)):
                 raise
         except BaseException:
@@ -105,6 +109,20 @@ def _refusal(connection: UpstreamConnection, head: ResponseHead) -> ProxyError:
     """An answer that another upstream may give a better one for: what it says is dropped with the connection."""
     detail = f"{connection.upstream.address}: answered {head.status}"
     return ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED, 502, detail, retryable=True)
+
+
+def _refuse_by_order(exchange: Exchange, upstream: Upstream) -> None:
+    """Fail as though the upstream had refused, where an operator wants that (`injecting`) and the draw falls on it."""
+    refusal = upstream.refusal
+    if refusal is None or not refusal.strikes():
+        return
+    exchange.record.injected = Verb.REFUSE
+    exchange.context.metrics.inc(m.CHAOS_INJECTED, (*upstream.labels, Verb.REFUSE))
+    if refusal.status == RESET:
+        raise ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.RESET, 502, retryable=True, injected=True)
+    status, retryable = refusal.status, refusal.status >= SERVER_ERRORS
+    detail = f"{upstream.address}: answered {status}"
+    raise ProxyError(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED, status, detail, retryable, injected=True)
 
 
 def _check_origin(exchange: Exchange) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trioproxy.config import PoolConfig, UpstreamConfig
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.queueing import Queue
+    from trioproxy.verbs import Refusal
     from trioproxy.waits import Wait
 
 
@@ -49,8 +50,8 @@ class Upstream:
 
     `leases` and `held` belong to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining`
     and `cut_at` to `drains`, `ejected` and `returns_at` to `passive`, `connections` (leased, no tunnels) to `dialing`,
-    `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `on_room` to `queueing`, `config` and `gone`
-    to a reload.
+    `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `on_room` to `queueing`, `refusal` (of
+    upgrades in its name) to `injecting`, `config` and `gone` to a reload.
     """
 
     pool: str
@@ -69,6 +70,7 @@ class Upstream:
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
+    refusal: Refusal | None = attrs.field(default=None, init=False)
     on_change: Callable[[Upstream], object] = attrs.field(default=_nothing, init=False)  # of what workers have to know
     on_room: Callable[[], object] | None = attrs.field(default=None, init=False)  # while somebody waits for a lease
     resolve_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)

@@ -41,6 +41,7 @@ from trioproxy.control_messages import (
 from trioproxy.drains import UpstreamDrains
 from trioproxy.health import UpstreamState
 from trioproxy.housekeeping import TICK, tune_collector
+from trioproxy.injecting import PREFIX
 from trioproxy.listening import Listener
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 # Between two messages about failures: of an upstream that fails a thousand times a second one is enough.
 FAILURES_SECONDS: Final = 0.05
 COMMANDS: Final = frozenset({"tunnels", "drain_upstream", "resume_upstream", "close_tunnel"})
+INJECTING: Final = frozenset(PREFIX + name for name in ("tunnels", "close", "blackhole", "refuse", "stop"))
 SOURCE: Final = "the supervisor's configuration"  # the file's name, should it ever be refused
 
 
@@ -224,12 +226,17 @@ class Worker:
             scope.cancel()
 
     async def _answer(self, ask: Ask) -> None:
-        command: Any = getattr(self.proxy.control, ask.what) if ask.what in COMMANDS else None
+        command = self._command(ask.what)
         try:
             answer = Answer(ask.number, await command(**ask.arguments))
         except Unknown as unknown:
             answer = Answer(ask.number, refusal=(str(unknown),))
         await self.tell(answer)
+
+    def _command(self, what: str) -> Any:
+        if what in COMMANDS:
+            return getattr(self.proxy.control, what)
+        return getattr(self.proxy.chaos.carrier, what.removeprefix(PREFIX)) if what in INJECTING else None
 
     async def _prepare(self, message: Prepare, socks: Sequence[socket.socket]) -> None:
         config = parse_config(message.config, SOURCE)
@@ -271,6 +278,7 @@ class Worker:
             self.proxy.services.start_soon(self._drain_to_the_end)
 
     async def _drain_to_the_end(self) -> None:
+        await self.proxy.chaos.carrier.stop()
         await self.proxy.drain()
         self._over.cancel()
 

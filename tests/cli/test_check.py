@@ -9,7 +9,7 @@ from trioproxy.config_file import load_config
 EXAMPLE = Path(__file__).parents[2] / "config.toml"
 BROKEN = """\
 [admin]
-chaos = true
+chaos = 1
 [timeouts]
 heed = 3
 connect = "3"

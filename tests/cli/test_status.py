@@ -39,6 +39,13 @@ async def test_an_ejection_is_told_with_its_end(tmp_path):
         assert " ejected, back in 1 min " in await proxy.tell("status")
 
 
+async def test_where_faults_may_be_injected_it_says_so_and_how_many_are_on(tmp_path):
+    async with commanded(tmp_path, chaos=True) as proxy:
+        assert (await proxy.tell("status")).splitlines()[0].endswith("; chaos is allowed, 0 faults on")
+        await proxy.tell("fault", "refuse", "backend", proxy.upstream.address, "--share", "1", "--seconds", "60")
+        assert (await proxy.tell("status")).splitlines()[0].endswith("; chaos is allowed, 1 fault on")
+
+
 async def test_as_json_it_is_the_document_of_the_api(tmp_path):
     async with commanded(tmp_path) as proxy:
         told = json.loads(await proxy.tell("status", "--json"))

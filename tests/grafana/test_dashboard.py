@@ -118,4 +118,4 @@ def test_every_metric_stands_on_a_panel_or_is_excepted():
 def test_annotations_mark_upstreams_drains_and_reloads():
     names = {annotation["name"] for annotation in dashboard()["annotations"]["list"]}
     upstream = {"Upstream down", "Upstream up", "Upstream ejected", "Upstream drained"}
-    assert names == upstream | {"Drain", "Reload", "Reload failed"}
+    assert names == upstream | {"Chaos", "Drain", "Reload", "Reload failed"}

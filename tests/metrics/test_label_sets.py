@@ -16,6 +16,7 @@ from trioproxy import metrics as m
 from trioproxy.accepting import SHORTAGES
 from trioproxy.config import HealthConfig, Retry
 from trioproxy.counts import close_code_label, status_label
+from trioproxy.errors import Reason
 from trioproxy.housekeeping import TICK
 from trioproxy.logs import Log
 from trioproxy.metrics import ALL_METRICS, Kind
@@ -45,7 +46,7 @@ def test_every_label_is_a_name_or_has_its_values(metric):
         (m.PROBES, "result", set(ProbeResult)),
         (m.WORKER_RESTARTS, "reason", set(RestartReason)),
         (m.CONFIG_RELOADS, "result", set(Result)),
-        (m.RETRIES, "reason", set(re.findall(r"\w+", get_args(Retry)[1].expected)) - {"or"}),
+        (m.RETRIES, "reason", set(re.findall(r"\w+", get_args(Retry)[1].expected)) - {"or"} | {Reason.CHAOS}),
         (m.ACCEPT_FAILURES, "reason", {*SHORTAGES.values(), "other"}),
         (m.CLOSES, "code", {close_code_label(code) for code in (None, *range(6000))}),
         (m.REQUESTS, "code", {status_label(status) for status in range(1000)}),
@@ -65,7 +66,7 @@ def test_closed_sets_are_those_of_the_code(metric, label, values):
         (m.BYTES, 6, "upstreams x 2"),
         (m.REQUEST_DURATION, 48, "routes x 16"),
         (m.REQUESTS, 4008, "(routes + 1) x 1,002"),
-        (m.HANDSHAKES, 40, "routes x (upstreams + 1) x 5"),
+        (m.HANDSHAKES, 48, "routes x (upstreams + 1) x 6"),
         (m.PING_RTT, 108, "pools x 36"),
         (m.WORKER_CPU, 1, "processes"),
     ],

@@ -43,6 +43,8 @@ gauge trioproxy_upstream_active pool upstream
 gauge trioproxy_upstream_weight pool upstream
 counter trioproxy_upstream_failures_total pool upstream reason
 counter trioproxy_upstream_ejections_total pool upstream reason
+counter trioproxy_chaos_injected_total pool upstream verb
+gauge trioproxy_chaos_active pool upstream verb
 counter trioproxy_probes_total pool upstream result
 histogram trioproxy_probe_duration_seconds pool upstream
 counter trioproxy_connect_failures_total pool upstream reason

@@ -41,6 +41,28 @@ class FakeSampler:
 
 
 @attrs.define(eq=False)
+class FakeChaos:
+    """Keeps the orders it is given."""
+
+    orders: list[Any] = attrs.field(factory=list)
+    stopped_by: list[str] = attrs.field(factory=list)
+    refusal: Exception | None = None
+
+    def active(self) -> list[dict[str, Any]]:
+        return [{"id": number} for number in range(len(self.orders))]
+
+    async def inject(self, order: Any) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.orders.append(order)
+        return {"id": len(self.orders)}
+
+    async def stop(self, asked_by: str) -> list[dict[str, Any]]:
+        self.stopped_by.append(asked_by)
+        return self.active()
+
+
+@attrs.define(eq=False)
 class FakeControl:
     config: Config
     metrics: Metrics = attrs.field(factory=Metrics)
@@ -49,6 +71,7 @@ class FakeControl:
     document: dict[str, Any] = attrs.field(factory=lambda: {"version": "1"})
     page: dict[str, Any] = attrs.field(factory=lambda: {"total": 0, "tunnels": []})
     commands: list[tuple[Any, ...]] = attrs.field(factory=list)
+    chaos: FakeChaos = attrs.field(factory=FakeChaos)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         return self.answer

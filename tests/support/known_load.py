@@ -120,7 +120,7 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
     }
     return {
         "server": {"workers": workers, "drain": {"lame_duck": 0, "spread": 0, "timeout": 30}},
-        "admin": {"address": "127.0.0.1:0"},
+        "admin": {"address": "127.0.0.1:0", "chaos": True},
         "log": {"format": "json", "level": "debug"},
         "timeouts": {"close": 30},
         "limits": {"max_connections": MOST_CONNECTIONS},

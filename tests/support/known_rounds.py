@@ -43,8 +43,10 @@ async def play(known: KnownProxy, *, messages: int, held: int, at: At | None = N
         for act in (requests, handshakes_that_fail, fill, eject):
             nursery.start_soon(act, known)
     await known.rest()
+    await refuse(known)
     await exhaust(known)
     await drain_and_resume(known, at)
+    await command(known, "/api/chaos", method="DELETE")
     await known.rest()
     known.held = [await known.site.open("/quiet/held", known.nursery) for _ in range(held)]
 
@@ -158,6 +160,18 @@ async def handshakes_that_fail(known: KnownProxy) -> None:
             await talker.leave()
 
 
+async def refuse(known: KnownProxy) -> None:
+    """An operator has upgrades refused in an upstream's name; it goes on until the round is over."""
+    site, faulty = known.site, known.tables["pools"]["faulty"]["upstreams"][0]
+    path = f"/api/chaos/pools/faulty/upstreams/{faulty}/refuse"
+    await command(known, path, {"share": 1, "seconds": 3600, "status": 503})
+    for _ in range(2):
+        took = await site.knock("/faulty/refused", 503, ("proxy", "handshake", "chaos"))
+        site.ledger.observe("connect_duration_seconds", 0.0, took, pool="faulty")
+        site.shaken("/faulty", faulty, "chaos")
+        site.ledger.add("chaos_injected_total", pool="faulty", upstream=faulty, verb="refuse")
+
+
 async def fill(known: KnownProxy) -> None:
     """The upstream of pool small takes one tunnel, and a second client is told so."""
     async with known.site.tunnel("/small") as talker:
@@ -252,11 +266,11 @@ async def exhaust(known: KnownProxy) -> None:
     known.exhausted = time.time() - began
 
 
-async def command(known: KnownProxy, path: str, body: dict[str, Any]) -> Any:
-    """A POST to the admin's API."""
-    content = json.dumps(body).encode()
+async def command(known: KnownProxy, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
+    """A command by the admin's API."""
+    content = json.dumps(body or {}).encode()
     fields = ["Content-Type: application/json", f"Content-Length: {len(content)}", "Connection: close"]
-    head = "\r\n".join([f"POST {path} HTTP/1.1", f"Host: {known.process.admin}", *fields, "", ""])
+    head = "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {known.process.admin}", *fields, "", ""])
     answer = await ask(known.process.admin, head.encode() + content)
     assert answer.status == 200, answer
     return json.loads(answer.body)

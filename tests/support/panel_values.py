@@ -283,6 +283,10 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
         "Ejections": [per_second("upstream_ejections_total", "pool, upstream, reason")],
         "Queue": [gauge("pool", lambda _: {})],  # nobody may wait
         "Bytes by upstream": [per_second("bytes_total", "pool, upstream")],
+        "Injected faults": [
+            gauge("verb", lambda _: {}),  # over before it is looked at
+            per_second("chaos_injected_total", "pool, upstream, verb"),
+        ],
     },
     "Endings and closes": {
         "Closes by code": [CLOSE_RATES["code"]],

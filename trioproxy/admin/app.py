@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from trioproxy.admin.control import TUNNEL_FILTERS, Unknown
+from trioproxy.admin.chaos import ChaosEndpoints
+from trioproxy.admin.control import TUNNEL_FILTERS, NotNow, Unknown
 from trioproxy.admin.guard import Guard
 from trioproxy.admin.live import EventStream
 from trioproxy.admin.page import INDEX, POLICY, page_files
@@ -66,7 +67,8 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
     token = token or Token(read_token(control.config.admin.token_file))
     endpoints, commands = _Endpoints(control, token), _Commands(control)
     guard, errors = Guard(control, address, token), _Errors(Log.null() if log is None else log)
-    upstream = "/api/pools/{pool}/upstreams/{address:path}"
+    chaos = ChaosEndpoints(control)
+    at = "/pools/{pool}/upstreams/{address:path}"
     app = Starlette(
         routes=[
             Route("/", endpoints.page, methods=["GET"]),
@@ -77,11 +79,21 @@ def make_app(control: Control, address: str, *, token: Token | None = None, log:
             Route("/api/status", guard(endpoints.status), methods=["GET"]),
             Route("/api/live", guard(endpoints.live), methods=["GET"]),
             Route("/api/tunnels", guard(endpoints.tunnels), methods=["GET"]),
-            Route(f"{upstream}/drain", guard.command(commands.drain), methods=["POST"]),
-            Route(f"{upstream}/resume", guard.command(commands.resume), methods=["POST"]),
+            Route(f"/api{at}/drain", guard.command(commands.drain), methods=["POST"]),
+            Route(f"/api{at}/resume", guard.command(commands.resume), methods=["POST"]),
+            Route("/api/chaos", guard(chaos.active), methods=["GET"]),
+            Route("/api/chaos", guard(chaos.stop), methods=["DELETE"]),
+            Route(f"/api/chaos{at}/close", guard.command(chaos.close), methods=["POST"]),
+            Route(f"/api/chaos{at}/blackhole", guard.command(chaos.blackhole), methods=["POST"]),
+            Route(f"/api/chaos{at}/refuse", guard.command(chaos.refuse), methods=["POST"]),
             Route("/api/tunnels/{id}/close", guard.command(commands.close), methods=["POST"]),
         ],
-        exception_handlers={HTTPException: errors.refused, Unknown: errors.unknown, Exception: errors.failed},
+        exception_handlers={
+            HTTPException: errors.refused,
+            Unknown: errors.unknown,
+            NotNow: errors.not_now,
+            Exception: errors.failed,
+        },
     )
     app.router.redirect_slashes = False
     return _with_headers(app)
@@ -166,6 +178,9 @@ class _Errors:
 
     async def unknown(self, request: Request, error: Exception) -> Response:
         return _error(request, HTTPStatus.NOT_FOUND, str(error))
+
+    async def not_now(self, request: Request, error: Exception) -> Response:
+        return _error(request, HTTPStatus.CONFLICT, str(error))
 
     async def failed(self, request: Request, error: Exception) -> Response:
         self.log.error("admin_failed", path=request.url.path, exc_info=error)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trioproxy.config import Config
     from trioproxy.live import Feed
     from trioproxy.metrics import Metrics
+    from trioproxy.verbs import Order
 
 
 TUNNEL_FILTERS: Final = ("pool", "upstream", "route", "client", "listener")  # what `tunnels(where=...)` may name
@@ -32,6 +33,36 @@ class Unknown(Exception):  # noqa: N818 - said of a name, which is no error of t
     def __str__(self) -> str:
         known = f"; there are: {', '.join(self.known)}" if self.known else ""
         return f"no {self.what} {self.name!r}{known}"
+
+
+@attrs.define(eq=False)
+class NotNow(Exception):  # noqa: N818 - said of the proxy's state, which is no error of the program
+    """It cannot be done as the proxy stands; `why` in words for people."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+class Chaos(Protocol):
+    """The chaos verbs: faults on purpose. Whether they are allowed is the endpoints' to ask."""
+
+    def active(self) -> list[dict[str, Any]]:
+        """The faults that are on, the oldest first; each as `inject` answers."""
+        ...
+
+    async def inject(self, order: Order) -> dict[str, Any]:
+        """Do it: choose tunnels out of those of all processes, or draw for upgrades, until its time is over.
+
+        Returns when it has begun: `id`, what the order says, `remaining_seconds`, and `tunnels` (so many were chosen)
+        with `of`, or `handshakes` (so many were refused so far). Raises Unknown, and NotNow in a drain.
+        """
+        ...
+
+    async def stop(self, asked_by: str) -> list[dict[str, Any]]:
+        """End all of them; what they were, as `active`."""
+        ...
 
 
 class Control(Protocol):
@@ -53,6 +84,11 @@ class Control(Protocol):
     @property
     def live(self) -> Feed:
         """What happens from second to second."""
+        ...
+
+    @property
+    def chaos(self) -> Chaos:
+        """Faults on purpose."""
         ...
 
     def ready(self) -> tuple[bool, dict[str, Any]]:

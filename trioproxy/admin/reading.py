@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from trioproxy.config_rules import Rule, Unfit, closest, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -25,15 +25,14 @@ MAX_BODY_BYTES: Final = 16 * 1024  # a command is a few dozen
 BODY_SECONDS: Final = 10.0  # for all of it to come
 
 
-async def read_body(request: Request, rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """The values of a JSON object that has keys of `rules` only, none of them needed; no body at all is no keys."""
+async def read_body(request: Request, rules: Mapping[str, Rule], needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The values of a JSON object with keys of `rules` only, and all those `needed`; no body at all is one of none."""
     content = await _content(request)
-    if not content:
-        return {}
-    body = _parse(content)
+    body = _parse(content) if content else {}
     if not isinstance(body, dict):
         _refuse(f"the body: expected an object, got {_describe(body)}")
     problems = [problem for key, value in body.items() if (problem := _problem(key, value, rules))]
+    problems += [f"{key}: missing, expected {rules[key].expected}" for key in needed if key not in body]
     if problems:
         _refuse("; ".join(problems))
     return {key: rules[key].read(value) for key, value in body.items()}

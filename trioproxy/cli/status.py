@@ -22,6 +22,8 @@ def status(asked: Asked) -> None:
 def _words(document: Any) -> str:
     counts = f"{counted(document['connections'], 'connection')}, {counted(document['tunnels'], 'tunnel')}"
     head = f"trioproxy {document['version']}, {document['state']}, up {duration(document['uptime_seconds'])}: {counts}"
+    if (faults := document.get("chaos")) is not None:
+        head += f"; chaos is allowed, {counted(len(faults), 'fault')} on"
     listeners = [(each["name"], each["address"], str(each["active"])) for each in document["listeners"]]
     upstreams = [_row(pool, upstream) for pool in document["pools"] for upstream in pool["upstreams"]]
     tables = [table(("listener", "address", ">active"), listeners), table(_COLUMNS, upstreams)]

@@ -28,6 +28,8 @@ _FIELD_CHARACTERS: Final = 300  # of one field of an event: what failed may be d
 TOLD: Final = frozenset(
     {
         "accept_failed",
+        "chaos",
+        "chaos_allowed",
         "cut",
         "drain",
         "drained",

@@ -19,6 +19,7 @@ from trioproxy.errors import Phase, Reason, Source
 from trioproxy.health import UpstreamState
 from trioproxy.metrics import table
 from trioproxy.metrics.table import Kind, Metric
+from trioproxy.verbs import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +61,9 @@ _CLOSED: Final[Mapping[tuple[Metric, str], tuple[str, ...]]] = MappingProxyType(
         ),
         (table.UPSTREAM_FAILURES, "reason"): tuple(Failure),
         (table.UPSTREAM_EJECTIONS, "reason"): tuple(Failure),
-        (table.RETRIES, "reason"): ("connect", "closed", "5xx"),
+        (table.RETRIES, "reason"): ("connect", "closed", "5xx", Reason.CHAOS),
+        (table.CHAOS_INJECTED, "verb"): tuple(Verb),
+        (table.CHAOS_ACTIVE, "verb"): tuple(Verb),
         (table.CONFIG_RELOADS, "result"): ("applied", "invalid", "refused", "failed"),
         (table.WORKER_RESTARTS, "reason"): ("killed", "exited", "stalled", "start", "reload"),
     }

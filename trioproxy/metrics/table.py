@@ -160,7 +160,8 @@ HTTP_BYTES: Final = Metric.counter(
 HANDSHAKES: Final = Metric.counter(
     "trioproxy_handshakes_total",
     "Upgrades for upstreams: `accepted` got a valid 101, `refused` another status, `invalid` a wrong 101, no HTTP or "
-    "none at all (closed, reset), `timeout` no answer within timeouts.handshake, `unreachable` no connection.",
+    "none at all (closed, reset), `timeout` no answer within timeouts.handshake, `unreachable` no connection. "
+    "`chaos`: refused in the upstream's name, by a fault that an operator injected.",
     ("route", *_UPSTREAM, "result"),
 )
 HANDSHAKE_DURATION: Final = Metric.histogram(
@@ -244,11 +245,19 @@ UPSTREAM_WEIGHT: Final = Metric.gauge(
 )
 UPSTREAM_FAILURES: Final = Metric.counter(
     "trioproxy_upstream_failures_total",
-    "What the upstream failed at in the traffic itself, probes aside; the passive checks go by it. `connect`: no "
-    "connection. `handshake`: no valid answer to an upgrade. `response`: no answer to a plain request, an invalid one, "
-    "or a part of one. `tunnel`: it left an open tunnel without a Close frame, was silent to pings, or broke the rules "
-    "of framing.",
+    "What the upstream failed at in the traffic itself, probes aside; passive checks go by it. `connect`: no connect, "
+    "`handshake`: no valid answer to an upgrade, `response`: none to a plain request, an invalid one, or a part, "
+    "`tunnel`: it left an open tunnel without a Close frame, was silent to pings, or broke the rules of framing, "
+    "`chaos`: one of these, injected.",
     (*_UPSTREAM, "reason"),
+)
+CHAOS_INJECTED: Final = Metric.counter(
+    "trioproxy_chaos_injected_total",
+    "With admin.chaos, what chaos verbs have struck: `close` and `blackhole` count tunnels, `refuse` upgrades.",
+    (*_UPSTREAM, "verb"),
+)
+CHAOS_ACTIVE: Final = Metric.gauge(
+    "trioproxy_chaos_active", "With admin.chaos, 1 while a chaos verb is on for the upstream.", (*_UPSTREAM, "verb")
 )
 UPSTREAM_EJECTIONS: Final = Metric.counter(
     "trioproxy_upstream_ejections_total",
@@ -278,8 +287,8 @@ CONNECT_DURATION: Final = Metric.histogram(
 )
 RETRIES: Final = Metric.counter(
     "trioproxy_retries_total",
-    "Requests tried again at another upstream, by what went wrong before (as in retry_on). Clients saw nothing of it, "
-    "but an upstream is failing: trioproxy_connect_failures_total and trioproxy_handshakes_total say which.",
+    "Requests tried again at another upstream, by what went wrong before (as in retry_on; `chaos` was injected). No "
+    "client saw it, but one fails: trioproxy_connect_failures_total and trioproxy_handshakes_total say which.",
     ("pool", "reason"),
 )
 QUEUE_LENGTH: Final = Metric.gauge(
@@ -369,6 +378,8 @@ ALL_METRICS: Final[tuple[Metric, ...]] = (
     UPSTREAM_WEIGHT,
     UPSTREAM_FAILURES,
     UPSTREAM_EJECTIONS,
+    CHAOS_INJECTED,
+    CHAOS_ACTIVE,
     PROBES,
     PROBE_DURATION,
     CONNECT_FAILURES,

@@ -6,6 +6,7 @@ What any of it means for the tunnel is decided in `relay.tunnel`.
 from __future__ import annotations
 
 import math
+import secrets
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -94,6 +95,10 @@ class Direction:
     def due(self) -> bool:
         """Whether what is owed may be sent behind all that was passed on so far."""
         return bool(self.owed) and self.on_boundary
+
+    def mask(self) -> Octets | None:
+        """What to mask a frame to the sink with. RFC 6455 §5.3: only to a server, and unpredictable."""
+        return secrets.token_bytes(4) if self.sink is Source.UPSTREAM else None
 
     def inject(self) -> Octets:
         """What is owed, to be sent at the boundary where the caller stands; behind a Close the direction is mute."""

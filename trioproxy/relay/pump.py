@@ -215,7 +215,7 @@ class Pump:
         if event == LOOK:
             self._advance(port.link)
             return False
-        if port.unsent is not None:  # room, or an error that writing will show
+        if port.unsent is not None and port.events & OUT:  # room, or an error that writing will show
             self._flush(port, port.unsent)
         return bool(event & ~OUT)
 
@@ -308,13 +308,14 @@ class Pump:
         """Have epoll report what can be served.
 
         A port that is not to be read is not watched at all unless there is something to send: a reset or a hang-up
-        cannot be masked and would be reported over and over.
+        cannot be masked and would be reported over and over. Those of a suspended tunnel are not, either.
         """
         wanted = 0
-        if not port.source.ended and (port.peer.unsent is None or port.source.muted):
-            wanted |= IN
-        if port.unsent is not None:
-            wanted |= OUT
+        if not port.link.tunnel.suspended:
+            if not port.source.ended and (port.peer.unsent is None or port.source.muted):
+                wanted |= IN
+            if port.unsent is not None:
+                wanted |= OUT
         if wanted == port.events:
             return
         self.control_calls += 1

@@ -100,7 +100,10 @@ class _Carrier:
             await self._pay()
             if self.way.ended:
                 return
+            data = b""
             with trio.CancelScope() as self._reading:
+                if self.tunnel.suspended:
+                    await trio.sleep_forever()  # until something is decided about the tunnel
                 data = await self._read()
             reading, self._reading = self._reading, None
             if not reading.cancelled_caught and data:

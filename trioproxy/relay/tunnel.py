@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -34,6 +33,7 @@ INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012  # in IANA's registry: come back, in a moment
 
 _LAST_WORDS: Final = 1.0  # seconds for what is still unsent when a deadline has passed
+_SILENCE: Final = frozenset({Reason.TIMEOUT, Reason.IDLE, Reason.STALLED})  # endings for want of bytes
 _AGE_JITTER: Final = 0.1  # of `max_age`, so that tunnels that opened together do not end together
 
 
@@ -66,6 +66,7 @@ class Tunnel:
     to_upstream: Direction = attrs.field(init=False)
     to_client: Direction = attrs.field(init=False)
     over: bool = attrs.field(init=False, default=False)
+    suspended: bool = attrs.field(init=False, default=False)  # neither side is read, nor what was read passed on
     engine: Engine | None = attrs.field(init=False, default=None)  # while it runs the tunnel
     _stage: int = attrs.field(init=False, default=0)  # steps of the closing taken so far; 0 while it is open
     _deadline: float = attrs.field(init=False, default=math.inf)
@@ -124,6 +125,19 @@ class Tunnel:
         if not self._shaken:
             self._cause = Ending(Source.PROXY, self._phase, Reason.CUT)
         self._abort()
+        self._changed()
+
+    def suspend(self) -> None:
+        """Read and pass on no more, either way, until `resume`: what comes stays with its sender, and nothing is lost.
+
+        The proxy's own frames go out, and deadlines pass as where both sides are silent; such an end is `injected`.
+        """
+        self.suspended = True
+        self._changed()
+
+    def resume(self) -> None:
+        """Go on where `suspend` has stopped it."""
+        self.suspended = False
         self._changed()
 
     # For the engines: what happened.
@@ -274,11 +288,11 @@ class Tunnel:
 
     def _conclude(self, by: Source, reason: Reason, detail: str = "") -> None:
         """Note a cause. The first stands, but a closing handshake can still fail until both have sent their Close."""
-        done = reason is Reason.DONE
+        done, injected = reason is Reason.DONE, self.suspended and reason in _SILENCE
         if self._cause is None:
-            self._cause = Ending(by, Phase.CLOSE if done else self._phase, reason, detail)
+            self._cause = Ending(by, Phase.CLOSE if done else self._phase, reason, detail, injected)
         elif self._cause.reason is Reason.DONE and not done and not self._shaken:
-            self._cause = Ending(by, Phase.CLOSE, reason, detail)
+            self._cause = Ending(by, Phase.CLOSE, reason, detail, injected)
 
     def _absence(self, way: Direction) -> int:
         """The code that tells the sink that the source is gone or silent."""
@@ -288,7 +302,7 @@ class Tunnel:
         """Have the sink told Close, unless it was told before or hears no more."""
         if way.said_close or way.lost or way.finished:
             return
-        way.owed, way.injected_code, way.said_close = close_frame(code, mask=_mask(way)), code, True
+        way.owed, way.injected_code, way.said_close = close_frame(code, mask=way.mask()), code, True
 
     def _fail(self, by: Source, reason: Reason, detail: str, to_client: int, to_upstream: int) -> None:
         self._conclude(by, reason, detail)
@@ -319,7 +333,7 @@ class Tunnel:
             return now - since >= self.settings.ping_timeout and self._silent(way, back)
         payload = b"" if way.owed or way.said_close else heartbeat.prepare(now)
         if payload:
-            way.owed = ping_frame(payload, mask=_mask(way))
+            way.owed = ping_frame(payload, mask=way.mask())
             back.scanner.awaited = heartbeat.awaited
         return bool(payload)
 
@@ -381,8 +395,3 @@ class Tunnel:
         self.settle()
         if self.engine is not None:
             self.engine.look(self)
-
-
-def _mask(way: Direction) -> bytes | None:
-    """What to mask a frame to the sink with. RFC 6455 §5.3: only to a server, and unpredictable."""
-    return secrets.token_bytes(4) if way.sink is Source.UPSTREAM else None

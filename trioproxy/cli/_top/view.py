@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from trioproxy.cli._remote import duration, octets, printable
+from trioproxy.cli._remote import counted, duration, octets, printable
 from trioproxy.cli._top.columns import HEAD_STYLE, Column, fitted, lines, shares
 from trioproxy.cli._top.figures import FIGURES, both, figure_lines, rate
 
@@ -106,6 +106,8 @@ def _head(state: State, width: int) -> Text:
         said = str(state.newest["state"])
         line.append(said, _STATES.get(said, ""))
         line.append(time.strftime("  %H:%M:%S", time.localtime(state.newest["time"])), "dim")
+        if (faults := state.newest.get("chaos")) is not None:
+            line.append(f"  chaos: {counted(faults, 'fault')} on", "bold magenta" if faults else "magenta")
     return fitted(line, width)
 
 
