@@ -93,26 +93,23 @@ def comparisons(found: Sequence[Comparison]) -> Markup:
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """Rows under their heads; a head that starts with ">" is for numbers."""
+    """Rows under their heads; a head that starts with ">" is for numbers. The first column with a head names a row."""
     columns = [(head.removeprefix(">"), "number" if head.startswith(">") else None) for head in heads]
     names = [element("th", head, scope="col", class_=kind) for head, kind in columns]
-    return element(
-        "table",
-        element("caption", caption),
-        element("thead", element("tr", *names)),
+    named = 0 if heads[0] else 1
+    tags = [("th", "row") if at == named else ("td", None) for at in range(len(heads))]
+    body = [
         element(
-            "tbody",
+            "tr",
             *(
-                element(
-                    "tr",
-                    *(
-                        element("td", cell, class_=kind, data_label=head)
-                        for cell, (head, kind) in zip(row, columns, strict=True)
-                    ),
-                )
-                for row in rows
+                element(name, cell, scope=scope, class_=kind, data_label=head)
+                for (name, scope), cell, (head, kind) in zip(tags, row, columns, strict=True)
             ),
-        ),
+        )
+        for row in rows
+    ]
+    return element(
+        "table", element("caption", caption), element("thead", element("tr", *names)), element("tbody", *body)
     )
 
 
