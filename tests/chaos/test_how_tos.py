@@ -20,7 +20,7 @@ def examples(page, language):
 
 
 def verdicts(text):
-    scenario = parse_scenario(text, "mine.toml").stretched(0.3)
+    scenario = parse_scenario(text, "mine.toml").stretched(0.15)
     result = carry_out(scenario, seed=scenario.seed, say=print)
     return {verdict.name: verdict.held for verdict in result.verdicts}
 
@@ -41,8 +41,9 @@ def test_the_scenario_for_a_server_of_ones_own_is_one():
 @pytest.fixture
 def files(tmp_path):
     """The examples as files, each with the name that its first line says."""
-    for text in examples("chaos-in-your-own-tests.md", "python"):
-        (tmp_path / re.match(r"# (\w+\.py)\n", text)[1]).write_text(text)
+    for language in ("python", "toml"):
+        for text in examples("chaos-in-your-own-tests.md", language):
+            (tmp_path / re.match(r"# ([\w-]+\.\w+)\n", text)[1]).write_text(text)
     return tmp_path
 
 

@@ -1,8 +1,6 @@
 """What other projects may use, and a scenario from their tests."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 
@@ -54,18 +52,6 @@ def test_what_is_wrong_is_said_as_of_a_file(settings, words):
 def test_what_cannot_be_run_is_said():
     with pytest.raises(ChaosError, match="no-such-program"):
         chaos_run("kill-one", upstreams={"command": ["no-such-program"]}, say=lambda _: None)
-
-
-def test_ctrl_c_is_one():
-    with pytest.raises(KeyboardInterrupt):
-        chaos_run(
-            "kill-one",
-            duration=600.0,
-            faults=[{"fault": "refuse"}],
-            say=lambda _: os.kill(os.getpid(), signal.SIGINT),
-        )
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
 
 
 async def test_under_trio_it_says_where_it_can_run():
