@@ -17,6 +17,7 @@ from trioproxy.access_log import log_end
 from trioproxy.config import HealthConfig
 from trioproxy.errors import Ending, Phase, Reason, Source
 from trioproxy.logs import Log
+from trioproxy.metrics.table import ALL_METRICS
 from trioproxy.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,30 @@ def test_every_event_has_its_row():
     events = set(logged_events())
     assert "listening" in events and "probe_failed" in events
     assert events <= names_in_first_cells(PAGE)
+
+
+# The threat model
+
+
+def test_the_threat_model_names_tests_settings_and_metrics_that_there_are():
+    text = (ROOT / "docs" / "discussion" / "threat-model.md").read_text()
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    rows = [cells for cells in lines if len(cells) == 5]
+    assert len(rows) > 20
+    known = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row[4])}
+    assert named and named <= known
+    files = {name for row in rows for name in re.findall(r"`([\w/]*test_\w+\.py)`", row[4])}
+    assert all(list((ROOT / "tests").rglob(name.removeprefix("tests/"))) for name in files)
+    example = (ROOT / "config.toml").read_text()
+    settings = {name.rpartition(".")[2] for row in rows[1:] for name in re.findall(r"`([a-z_.]+)`", row[2])}
+    assert settings and all(re.search(rf"^#? ?{name} = ", example, re.MULTILINE) for name in settings), settings
+    metrics = {name for row in rows for name in re.findall(r"`(trioproxy_\w+)`", row[3])}
+    assert metrics <= {metric.name for metric in ALL_METRICS}
+    ends = {name for row in rows[1:] for name in re.findall(r"`([a-z_ ]+)`", row[3])} - metrics
+    assert {name.rpartition(" ")[2] for name in ends} <= set(Reason)
 
 
 # The reference of the admin endpoints

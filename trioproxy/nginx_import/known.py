@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trioproxy.nginx_import.statements import Statement
 
 CONVERTED: Final[Mapping[str, str]] = {
+    "allow": "`allow` of the route",
+    "deny": "`deny` of the route; of several networks the smallest counts, which comes to the same",
     "error_page": "a short text instead of the page, where it is a file; the status is the same",
     "http": "its settings are those of all servers",
     "server": "routes of its listeners; in an `upstream`: one of `upstreams`, with `weight`, `backup`, "
@@ -154,7 +156,6 @@ CLOSES: Final[Mapping[str, str]] = {
     "auth_basic": "passwords are not asked for",
     "auth_jwt": "tokens are not looked at",
     "auth_request": "no other server is asked",
-    "deny": "client addresses are not looked at",
     "internal": "nothing is redirected inside the proxy",
     "limit_except": "methods are not looked at",
     "secure_link": "links are not checked",
@@ -165,7 +166,6 @@ CLOSES: Final[Mapping[str, str]] = {
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "add_header": "fields of answers are the upstream's",
     "alias": "no files are served",
-    "allow": "client addresses are not looked at",
     "autoindex": "no files are served",
     "charset": "answers pass as the upstream sent them",
     "expires": "fields of answers are the upstream's",

@@ -53,7 +53,7 @@ def reason_to_leave(location: Location) -> str | None:
 def guarding(levels: Levels) -> Statement | None:
     """What keeps somebody out of these levels, if anything does."""
     for name in CLOSES:
-        found = _access(levels) if name == "deny" else levels.find(name)
+        found = levels.find(name)
         if found is not None and found.value != "off":
             return found
     conditions = [each for level in levels.chain for each in named(level, "if")]
@@ -156,14 +156,6 @@ def _of_path(location: Location) -> str:
     if location.match == "regex":
         return "a regular expression is no path, unless it begins with ^ and is literal; write its paths as locations"
     return "its proxy_pass or its path has no counterpart"
-
-
-def _access(levels: Levels) -> Statement | None:
-    """The `deny` that holds: allow and deny come from one level."""
-    for level in levels.chain:
-        if named(level, "allow", "deny"):
-            return next(iter(named(level, "deny")), None)
-    return None
 
 
 def _refuses(statement: Statement) -> bool:

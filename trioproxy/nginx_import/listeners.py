@@ -211,8 +211,6 @@ def _trusted(users: Iterable[tuple[Server, Listen]], notes: Notes) -> dict[str, 
         for statement in server.levels.all("set_real_ip_from"):
             if header is not None and header.value.lower() not in {"x-forwarded-for", "proxy_protocol"}:
                 notes.left_over(statement, f"real_ip_header {header.value}: only X-Forwarded-For is believed")
-            elif statement.value == "unix:":
-                notes.left_over(statement, "who connects by a Unix socket is not believed")
             else:
                 notes.converted(statement)
                 said = (

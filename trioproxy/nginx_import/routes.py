@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trioproxy.nginx_import.access import read_access
 from trioproxy.nginx_import.document import NO_COMMENT, Table
 from trioproxy.nginx_import.fields import FieldRules, Surroundings
 from trioproxy.nginx_import.leaving import (
@@ -115,6 +116,7 @@ class Routes:
         for key, value in rewriting.items():
             table.add(key, value, target.statement, essential=True)
         FieldRules(location, target, around, self.known, self.notes).write(table, headers)
+        self._access(table, location.levels)
         self._timeouts(timeouts, location.levels, location)
         table.inner += [headers, timeouts]
         self.notes.converted(location.statement, target.statement)
@@ -140,6 +142,13 @@ class Routes:
             said = f"nginx redirects {whole} to {path}; trioproxy does not take {whole} for this route"
             self.notes.difference(statement, Meaning.SLASH_REDIRECT, said)
         return path, exact
+
+    def _access(self, table: Table, levels: Levels) -> None:
+        access = read_access(levels, self.notes)
+        if access.allow:
+            table.add("allow", access.allow, access.allowing, essential=True)
+        if access.deny:
+            table.add("deny", access.deny, access.denying, essential=True)
 
     def _timeouts(self, table: Table, levels: Levels, location: Location) -> None:
         connect, read = levels.find("proxy_connect_timeout"), levels.find("proxy_read_timeout")
