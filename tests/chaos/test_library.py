@@ -83,7 +83,7 @@ SABOTAGED = (
         mangled=True,
     ),
     Sabotage(
-        "flapping", ("no-retry", "slow-handshakes"), by("handshake_success", "max_failover_seconds"), mangled=True
+        "flapping", ("no-probe", "no-retry", "slow-handshakes"), by("handshake_success", "max_failover_seconds"), mangled=True
     ),
     Sabotage("half-open", ("no-pings", "no-goodbye"), by("max_silence_seconds", "cut_without_close")),
     Sabotage("half-open", ("no-probe",), by("handshake_success", "max_failover_seconds"), mangled=True),

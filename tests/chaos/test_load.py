@@ -1,6 +1,8 @@
 """Clients and what they note, against servers that misbehave."""
 
 import contextlib
+import itertools
+from functools import partial
 
 import pytest
 import trio
@@ -13,11 +15,14 @@ from trioproxy.chaos.scenario import LoadConfig
 QUICK = {"clients": 1, "ramp": 0.0, "rate": 50.0, "reconnect": False, "patience": 0.3}
 
 
-async def run_load(answer, *, duration=0.3, **settings):
-    """The tunnels of clients whose server deals with each connection as `answer` says."""
+async def run_load(answer, *, duration=0.3, handshakes=0, **settings):
+    """The tunnels of clients whose server deals with each connection as `answer` says; until so many `handshakes`."""
+    numbers = itertools.count(1)
     async with trio.open_nursery() as nursery:
 
         async def serve(request):
+            if next(numbers) == handshakes:
+                nursery.cancel_scope.cancel()
             with contextlib.suppress(ConnectionClosed):
                 await answer(request)
 
@@ -151,15 +156,14 @@ async def test_a_close_for_a_protocol_error_is_a_close():
 
 
 async def test_a_client_comes_again():
-    tunnels = await run_load(close, reconnect=True, pause=0.01)
-    assert len(tunnels) > 2
-    assert [tunnel.name for tunnel in tunnels] == [f"0-{number}" for number in range(len(tunnels))]
+    tunnels = await run_load(close, duration=60, handshakes=3, reconnect=True, pause=0.01)
+    assert [tunnel.name for tunnel in tunnels] == ["0-0", "0-1", "0-2"]
 
 
 async def test_a_client_opens_another_tunnel_when_one_has_lived():
-    tunnels = await run_load(echo, reconnect=True, lifetime=0.1)
-    assert 2 < len(tunnels) < 6
-    assert {tunnel.end for tunnel in tunnels} == {End.CLIENT}
+    *lived, _ = await run_load(echo, duration=60, handshakes=3, reconnect=True, lifetime=0.1)
+    assert [tunnel.end for tunnel in lived] == [End.CLIENT] * 2
+    assert all(tunnel.ended - tunnel.asked >= 0.1 for tunnel in lived)
 
 
 async def test_clients_may_be_silent():
@@ -199,7 +203,8 @@ def test_a_tunnel_is_planned_by_the_seed_and_its_name():
 
 
 async def test_how_long_nothing_came_though_an_echo_was_due():
-    (tunnel,) = await run_load(lambda request: echo(request, lambda number, message: [message] if number < 3 else []))
+    answer = partial(echo, change=lambda number, message: [message] if number < 3 else [])
+    (tunnel,) = await run_load(answer, duration=1.0)
     (sent, seconds) = tunnel.round_trips[-1]
     assert tunnel.lost >= 1
     assert 0.3 <= tunnel.silence <= tunnel.ended - sent - seconds

@@ -29,12 +29,13 @@ loose on them, and says what the clients lost. `SCENARIO` is a file, or the name
 strict as config.toml: an unknown key or a wrong type is an error, and all of them are reported at once.
 
 The exit status is 0 where every expectation is met, 1 where one is not or something does not start, 2 where the command
-or the file is wrong. `--seed` changes what is left to chance, `--length` multiplies the times of load and faults; the
-same seed gives the same faults at the same times to the same upstreams, and the same arrivals of clients. `--json FILE`
-writes all that was seen, tunnel by tunnel, `--junit FILE` the expectations as test cases, `--html FILE` a page for
-browsers: what was expected, charts of it all over time with the faults in them, what the proxy's metrics said beside
-what the clients saw. It is one file without scripts that asks for nothing elsewhere. On a terminal a few lines show how
-the run stands, elsewhere a line says it now and then; `--quiet` leaves only whether each expectation is met.
+or the file is wrong. `--seed` changes what is left to chance, `--length` multiplies the times of load and faults, while
+bounds and the proxy's settings stay; the same seed gives the same faults at the same times to the same upstreams, and
+the same clients: when each comes, how long it keeps a tunnel, when it sends. `--json FILE` writes all that was seen,
+tunnel by tunnel, `--junit FILE` the expectations as test cases, `--html FILE` a page for browsers: what was expected,
+charts of it all over time with the faults in them, what the proxy's metrics said beside what the clients saw. It is one
+file without scripts that asks for nothing elsewhere. On a terminal a few lines show how the run stands, elsewhere a
+line says it now and then; `--quiet` leaves only whether each expectation is met.
 
 `--proxy nginx`, `haproxy`, `envoy`, or `all` for these and trioproxy, runs the scenario against each of them, one after
 the other, with the same upstreams, load and faults, and shows what each lost side by side. Each is configured for what

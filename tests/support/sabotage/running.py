@@ -20,13 +20,11 @@ def drain_cuts():
 
 
 def no_drain():
-    """A draining upstream goes on getting work."""
+    """An upstream that is to be drained keeps its tunnels and goes on getting work."""
 
     @replaced(drains.UpstreamDrains, "begin")
     def begin(before, self, upstream, **settings):
-        used = before(self, upstream, **settings)
-        upstream.draining = False
-        return used
+        return settings["spread"]
 
 
 def no_spread():

@@ -16,7 +16,7 @@ from trioproxy.relay.heartbeat import Heartbeat
 from trioproxy.relay.tunnel import Tunnel
 from trioproxy.wire.websocket import FrameScanner
 
-EVERY = 25  # message to a client is hit
+FEW, SOME = 40, 15  # of so many messages to clients one is hit
 TEXT, CLOSE = 0x81, 0x88  # first bytes of whole frames
 
 
@@ -47,13 +47,13 @@ def _frame_size(data):
     return size + length
 
 
-def _changes_messages(change):
+def _changes_messages(share, change):
     """A sabotage of every so many messages to clients: `change(fd, frame)` says what is sent instead of each."""
     numbers, before = itertools.count(1), pump.os
     earlier = before.changed if isinstance(before, _Sends) else lambda fd, frame: [frame]
 
     def changed(fd, frame):
-        if frame[0] == TEXT and not frame[1] & 128 and next(numbers) % EVERY == 0:
+        if frame[0] == TEXT and not frame[1] & 128 and next(numbers) % share == 0:
             return change(fd, frame)
         return earlier(fd, frame)
 
@@ -61,28 +61,28 @@ def _changes_messages(change):
 
 
 def dropped_messages():
-    """Some messages never come."""
-    _changes_messages(lambda fd, frame: [])
+    """A few messages never come; for each its client waits in vain."""
+    _changes_messages(FEW, lambda fd, frame: [])
 
 
 def duplicated_messages():
     """Some come twice."""
-    _changes_messages(lambda fd, frame: [frame, frame])
+    _changes_messages(SOME, lambda fd, frame: [frame, frame])
 
 
 def corrupted_messages():
-    """Some have another last letter."""
-    _changes_messages(lambda fd, frame: [frame[:-1] + bytes([frame[-1] ^ 1])])
+    """Some come with another last letter first."""
+    _changes_messages(SOME, lambda fd, frame: [frame[:-1] + bytes([frame[-1] ^ 1]), frame])
 
 
 def reordered_messages():
     """Some wait for the next one, and come behind it."""
     held = {}
-    _changes_messages(lambda fd, frame: held.update({fd: frame}) or [])
+    _changes_messages(SOME, lambda fd, frame: held.update({fd: frame}) or [])
     earlier = pump.os.changed
 
     def changed(fd, frame):
-        waiting = [held.pop(fd)] if fd in held and frame[0] == TEXT else []
+        waiting = [held.pop(fd)] if fd in held and frame[0] == TEXT and not frame[1] & 128 else []
         return [*earlier(fd, frame), *waiting]
 
     pump.os = _Sends(changed)
