@@ -31,7 +31,7 @@ class Sharing:
     log: Log
     _sockets: dict[Listener, list[socket.socket]] = attrs.field(factory=dict, init=False)  # for each slot
     _adopted: dict[Slot, Slot] = attrs.field(factory=dict, init=False)  # whose sockets which other one has
-    _orphans: set[Slot] = attrs.field(factory=set, init=False)  # whose worker has been gone for too long
+    _orphans: set[Slot] = attrs.field(factory=set, init=False)  # whose worker is gone
 
     def add(self, listener: Listener, handed_over: Sequence[socket.socket] = ()) -> None:
         """Make the sockets of a listener that has its first one. Raises ListenError.
@@ -68,7 +68,7 @@ class Sharing:
         return [self._sockets[listener][slot.number].fileno() for listener in listeners]
 
     def orphaned(self, slot: Slot) -> None:
-        """Its worker is not back: another one stands in, as soon as there is one."""
+        """Its worker is gone: another one stands in, as soon as there is one, until it is back."""
         self._orphans.add(slot)
         self.hand_over()
 

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from trioproxy.resolver import Resolver
     from trioproxy.upstreams import Pool, Upstream
 
-HAND_OVER_SECONDS: Final = 1.0  # that clients wait in the queue of a worker that is gone before another takes them
 STOP_SECONDS: Final = 1.0  # that a drain waits for workers to undo what was injected: they do so at their own, too
 DRAIN_MARGIN: Final = 5.0  # seconds a worker may take beyond its drain
 NAME: Final = "supervisor"  # in the place of a worker's number
@@ -192,14 +191,14 @@ class Supervisor:
         self._tell_changed()
 
     def ended(self, slot: Slot, reason: RestartReason) -> None:
-        """What it counted stays, what it held is free; another takes its clients if it is not back soon."""
+        """What it counted stays, what it held is free; another takes who waits for it or comes, until it is back."""
         context = self.context
         context.metrics.retire(worker_row(slot.number), retired_row(self.workers))
         if not slot.stopping.is_set():
             context.metrics.inc(m.WORKER_RESTARTS, (reason,))
             context.metrics.news += 1
             self.sharing.ended(slot)
-            self.services.start_soon(self._hand_over_later, slot)
+            self.sharing.orphaned(slot)
         self._tell_changed()
 
     def heard(self, slot: Slot, message: Message) -> None:
@@ -212,11 +211,6 @@ class Supervisor:
                         self.judge.look(upstream)
                     else:
                         upstream.want_resolve()
-
-    async def _hand_over_later(self, slot: Slot) -> None:
-        await trio.sleep(HAND_OVER_SECONDS)
-        if not slot.serving and not slot.stopping.is_set():
-            self.sharing.orphaned(slot)
 
     # Health and addresses of upstreams
 

@@ -180,6 +180,10 @@ async def test_a_killed_worker_takes_only_its_own_tunnels_along(programs):
         assert connected and again["restarts"] == 1
         entry = await proxy.logged("worker_ended")
         assert (entry["worker"], entry["reason"], entry["status"]) == (0, "killed", -signal.SIGKILL)
+        # Nobody waits for the new one: another has taken its sockets over by then.
+        stood_in = await proxy.logged("worker_stands_in", missing=0)
+        back = await proxy.logged("worker_started", pid=again["pid"])
+        assert stood_in["timestamp"] < back["timestamp"]
         await each(others, lambda tunnel: tunnel.close())
     await proxy.stop()
 
