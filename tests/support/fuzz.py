@@ -6,6 +6,7 @@ exchanges through a whole proxy.
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 FACTOR = int(os.environ.get("TRIOPROXY_FUZZ", "1"))
 DEEP = int(os.environ.get("TRIOPROXY_FUZZ_EXAMPLES", "0"))
 
+TOLD_EVERY = 5000
+
 
 def examples(count, **more):
     """Hypothesis settings for `count` examples, times the factor; without a deadline, as machines are noisy."""
@@ -31,11 +34,14 @@ async def try_each(strategy: SearchStrategy, count: int, exercise: Callable[...,
 
     `count` of them, or as many as TRIOPROXY_FUZZ_EXAMPLES says.
     """
+    done = itertools.count(1)
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
     @settings(max_examples=DEEP or count, deadline=None, suppress_health_check=quiet, report_multiple_bugs=False)
     @given(strategy)
     def run(value):
         trio.from_thread.run(exercise, value)
+        if (tried := next(done)) % TOLD_EVERY == 0:
+            print(f"{tried} examples", flush=True)  # noqa: T201 -- for who runs it deep, with -s
 
     await trio.to_thread.run_sync(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import attrs
@@ -17,6 +18,16 @@ SPECIAL = {
     *b"x-forwarded-host x-real-ip x-request-id".split(),
 }
 USUAL_NAMES = (b"Accept", b"Cookie", b"Set-Cookie", b"User-Agent", b"X-A", b"x-a", b"ETag", b"Content-Type")
+HOPS = (
+    (),
+    (),
+    ((b"Connection", b"keep-alive"),),
+    ((b"Connection", b"X-Gone, TE"), (b"X-Gone", b"1"), (b"TE", b"trailers")),
+    ((b"Keep-Alive", b"timeout=5"), (b"Proxy-Connection", b"keep-alive")),
+    ((b"Upgrade", b"h2c"), (b"Connection", b"upgrade"), (b"HTTP2-Settings", b"AAA"), (b"Trailer", b"X")),
+    ((b"Proxy-Authorization", b"Basic YTpi"), (b"X-Forwarded-For", b"1.2.3.4"), (b"Forwarded", b"for=1.2.3.4")),
+)
+"""Fields that must go no further than the proxy."""
 PIECES = (
     *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b"\x0b", b":", b",", b"0", b"5", b";", b"=", b"\xff", b"\r\n\r\n"),
     *(b"chunked", b"close", b"identity", b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"),
@@ -35,6 +46,8 @@ PIECES = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n",
 )
+
+LINES = tuple(piece for piece in PIECES if piece.endswith(b"\r\n"))
 
 
 def octets(allowed: bytes, least: int = 0, most: int = 12) -> st.SearchStrategy[bytes]:
@@ -85,9 +98,7 @@ def requests(draw) -> Message:
     """A request that must be forwarded, on a connection that stays open behind it."""
     method, target, fields = draw(st.sampled_from(METHODS)), draw(paths), draw(field_lists)
     framing, sent, body = draw(_framed(draw(bodies)))
-    hop = draw(
-        st.sampled_from(((), (), ((b"Connection", b"keep-alive"),), ((b"Connection", b"X-Gone"), (b"X-Gone", b"1"))))
-    )
+    hop = draw(st.sampled_from(HOPS))
     if framing and framing[0][0] == b"Content-Length" and body:
         hop = (*hop, *draw(st.sampled_from(((), ((b"Expect", b"100-continue"),)))))
     lines = draw(_lines([(b"Host", b"a.test"), *fields, *framing, *hop]))
@@ -134,6 +145,11 @@ def mutated(draw, seeds) -> bytes:
     """A seed with a few pieces put in, doubled or taken out. `seeds` is a sequence of bytes, or a strategy for them."""
     raw = draw(seeds if isinstance(seeds, st.SearchStrategy) else st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 4))):
+        if draw(st.integers(0, 2)) == 0:  # a whole line, between others
+            places = [match.end() for match in re.finditer(b"\r\n", raw)]
+            place = draw(st.sampled_from(places or [0]))
+            raw = raw[:place] + draw(st.sampled_from(LINES)) + raw[place:]
+            continue
         start = draw(st.integers(0, len(raw)))
         end = draw(st.integers(start, min(start + 8, len(raw))))
         middle = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3), st.just(raw[start:end] * 2)))
