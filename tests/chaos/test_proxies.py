@@ -86,6 +86,10 @@ async def test_its_orders_are_carried_out(started, tmp_path):
     assert (await proxy._status())["pools"][0]["upstreams"][0]["state"] == "draining"
     await proxy.resume_upstream(0)
     assert (await proxy._status())["pools"][0]["upstreams"][0]["state"] != "draining"
+    await proxy.inject(0, "refuse", {"share": 1, "seconds": 60})
+    assert [each["verb"] for each in (await proxy._status())["chaos"]] == ["refuse"]
+    await proxy.stop_injecting()
+    assert (await proxy._status())["chaos"] == []
     os.kill(workers[0], signal.SIGKILL)
     await wait_until(lambda: workers[0] not in proxy.workers(), "the end of a worker")
     assert await proxy.stop() == 0

@@ -133,6 +133,8 @@ async def test_it_is_commanded_only_as_far_as_its_admin_goes():
     for command in (
         lambda: proxy.drain_upstream(0),
         lambda: proxy.resume_upstream(0),
+        lambda: proxy.inject(0, "close", {"share": 1}),
+        proxy.stop_injecting,
         lambda: proxy.reload({}),
         proxy.replace,
     ):

@@ -18,6 +18,7 @@ from support.settings import settings
 from support.waiting import wait_until
 
 from trioproxy.live import Feed
+from trioproxy.remote import Remote
 
 PROBED = {"probe": "tcp", "interval": 1, "timeout": 1, "rise": 1, "fall": 2}  # a busy machine is not a lost upstream
 GONE = ("Failed to load resource: net::ERR_",)  # of whatever was under way
@@ -101,6 +102,19 @@ async def test_traffic_is_seen_and_a_killed_upstream_turns_red(programs, browser
         await page.until_text(f"{row(b.address)} .state", "up")
         await page.until("document.title === 'trioproxy'")
         nursery.cancel_scope.cancel()
+
+
+async def test_where_faults_may_be_injected_a_mark_says_so_and_how_many_are_on(programs, browser):
+    (a, _), proxy = await two_behind(programs, admin={"address": "127.0.0.1:0", "chaos": True})
+    async with opened(browser, proxy) as page:
+        await page.until_text("#chaos", "Chaos verbs allowed")
+        remote = Remote(proxy.admin)
+        settings = {"share": 1, "seconds": 3600}
+        await trio.to_thread.run_sync(remote.inject, "refuse", "backend", a.address, settings)
+        await page.until_text("#chaos", "Chaos: 1 fault injected")
+        await page.until_text("#events", "chaos")
+        await trio.to_thread.run_sync(remote.stop_faults)
+        await page.until_text("#chaos", "Chaos verbs allowed")
 
 
 async def test_an_upstream_is_drained_and_resumed_by_hand(programs, browser):

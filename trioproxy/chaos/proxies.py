@@ -28,6 +28,7 @@ POOL: Final = "backend"
 COMMAND: Final = (sys.executable, "-m", "trioproxy")
 START_SECONDS: Final = 60.0  # what takes half a second may take twenty on a machine that has ten times its work
 END_SECONDS: Final = 60.0
+NO_VERBS: Final = "it injects no faults into its own tunnels"  # of proxies that are not ours
 _LOOK_AGAIN: Final = 0.05
 _BROKEN: Final = ("Traceback (most recent call last)", "internal")  # in a line of the log: a bug
 
@@ -145,6 +146,7 @@ class Trioproxy:
         """See `UnderTest`: until every upstream that is reachable has been probed."""
         self._upstreams = upstreams
         base = base_settings("{}:{}".format(*self.address), self._admin, upstreams)
+        base["admin"]["chaos"] = True
         base["server"]["handover"] = str(self.folder / "handover.sock")
         self._in_force = laid_over(base, self.settings)
         self._config.write_text(as_toml(self._in_force), "utf-8")
@@ -208,6 +210,14 @@ class Trioproxy:
     async def resume_upstream(self, number: int) -> None:
         """See `faults.base.Proxy`."""
         await trio.to_thread.run_sync(Remote(self._admin).resume, POOL, self._upstreams[number])
+
+    async def inject(self, number: int, verb: str, settings: Mapping[str, object]) -> None:
+        """See `faults.base.Proxy`."""
+        await trio.to_thread.run_sync(Remote(self._admin).inject, verb, POOL, self._upstreams[number], settings)
+
+    async def stop_injecting(self) -> None:
+        """See `faults.base.Proxy`."""
+        await trio.to_thread.run_sync(Remote(self._admin).stop_faults)
 
     def workers(self) -> Sequence[int]:
         """See `faults.base.Proxy`. Raises ProxyError where there is one process only."""

@@ -108,6 +108,15 @@ class RunningProxy:
         for pool in await self._pools(number):
             await trio.to_thread.run_sync(self._admin.resume, pool, self._upstreams[number])
 
+    async def inject(self, number: int, verb: str, settings: Mapping[str, object]) -> None:
+        """See `faults.base.Proxy`: in every pool that has it."""
+        for pool in await self._pools(number):
+            await trio.to_thread.run_sync(self._admin.inject, verb, pool, self._upstreams[number], settings)
+
+    async def stop_injecting(self) -> None:
+        """See `faults.base.Proxy`."""
+        await trio.to_thread.run_sync(self._admin.stop_faults)
+
     async def _pools(self, number: int) -> Sequence[str]:
         status = await trio.to_thread.run_sync(self._admin.status)
         address = self._upstreams[number]

@@ -10,8 +10,7 @@ import attrs
 from cattrs import AttributeValidationNote, BaseValidationError, ClassValidationError
 
 from trioproxy import config_rules as rules
-from trioproxy.chaos.faults import FAULTS, PROCESS, PROXY, Fault
-from trioproxy.chaos.faults.proxy import DrainUpstream
+from trioproxy.chaos.faults import BY_ADMIN, FAULTS, PROCESS, PROXY, Fault
 from trioproxy.chaos.scenario import Scenario, UpstreamsConfig
 from trioproxy.config_converter import make_converter
 from trioproxy.config_file import folder_of, located, nesting_bounded, parse_toml, read_text
@@ -146,7 +145,7 @@ def _out_of_reach(fault: Fault, scenario: Scenario) -> Iterator[tuple[str, str]]
         return
     if not upstreams.hops:
         yield _KIND, f"{fault.name} needs upstreams.hops: {_BY_HOPS}"
-    if isinstance(fault, DrainUpstream):
+    if isinstance(fault, BY_ADMIN):
         if not proxy.admin:
             yield _KIND, f"{fault.name} needs proxy.admin"
     elif type(fault) in PROXY:

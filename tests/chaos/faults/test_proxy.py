@@ -34,6 +34,14 @@ class AskedProxy:
     async def resume_upstream(self, number):
         self.asked.append(("resume", number))
 
+    async def inject(self, number, verb, settings):
+        seed = settings.pop("seed")
+        assert 0 <= seed < 2**31
+        self.asked.append((verb, number, settings))
+
+    async def stop_injecting(self):
+        self.asked.append("stop")
+
     async def replace(self):
         self.asked.append("replace")
 
@@ -54,6 +62,21 @@ class AskedHop:
     [
         ("reload", {"settings": {"a": 1}}, [("reload", {"a": 1})], [[], []]),
         ("drain-upstream", {}, [("drain", 1), ("resume", 1)], [[], [None]]),
+        (
+            "inject-close",
+            {"share": 0.5, "code": 4000, "spread": 2.0},
+            [("close", 1, {"share": 0.5, "code": 4000, "spread": 2.0})],
+            [[], [None]],
+        ),
+        ("inject-blackhole", {"lasts": 4.0}, [("blackhole", 1, {"share": 1.0, "seconds": 4.0})], [[], [None]]),
+        ("inject-blackhole", {}, [("blackhole", 1, {"share": 1.0, "seconds": 3600.0}), "stop"], [[], [None]]),
+        ("inject-refuse", {"lasts": 4.0}, [("refuse", 1, {"share": 1.0, "seconds": 4.0, "status": 503})], [[], []]),
+        (
+            "inject-refuse",
+            {"status": 0},
+            [("refuse", 1, {"share": 1.0, "seconds": 3600.0, "status": "reset"}), "stop"],
+            [[], []],
+        ),
         ("replace", {}, ["replace"], [[None], [None]]),
         ("descriptors", {"spare": 3}, [("descriptors", 3), ("descriptors", None)], [[], []]),
     ],

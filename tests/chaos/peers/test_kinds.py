@@ -9,7 +9,17 @@ from trioproxy.chaos.proxies import ProxyError
 
 COMMANDS = (
     *("start", "counts", "stop", "errors", "close"),
-    *("reload", "drain_upstream", "resume_upstream", "workers", "ports", "replace", "limit_descriptors"),
+    *(
+        "reload",
+        "drain_upstream",
+        "resume_upstream",
+        "inject",
+        "stop_injecting",
+        "workers",
+        "ports",
+        "replace",
+        "limit_descriptors",
+    ),
 )
 
 

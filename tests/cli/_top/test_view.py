@@ -45,6 +45,14 @@ def styles(line, text):
     return {str(span.style) for span in line.spans if span.start <= at < span.end}
 
 
+def test_where_faults_may_be_injected_the_first_line_says_so_and_how_many_are_on():
+    start = f"trioproxy 127.0.0.1:9464  running  {CLOCK}"
+    assert written(state_of(chaos=None))[0] == start
+    assert written(state_of(chaos=0))[0] == f"{start}  chaos: 0 faults on"
+    (line, *_) = screen(state_of(chaos=2), 80, 24)
+    assert line.plain == f"{start}  chaos: 2 faults on" and styles(line, "chaos") == {"bold magenta"}
+
+
 def test_a_usual_terminal_has_everything():
     lines = written(state_of())
     assert lines[0] == f"trioproxy 127.0.0.1:9464  running  {CLOCK}"

@@ -113,6 +113,13 @@ function facts() {
   mark(document.body, "data-proxy", state === "running" ? null : "other");
 }
 
+/** Where faults may be injected everybody who looks is to know it, and how many are on. */
+function chaos(on) {
+  show(byId("chaos"), on != null);
+  say(byId("chaos"), on == null ? "" : on ? `Chaos: ${plural(on, "fault")} injected` : "Chaos verbs allowed");
+  mark(document.body, "data-chaos", on ? "on" : null);
+}
+
 /** What is wrong stands in the tab's name, where it is seen from another tab. */
 function entitle() {
   const down = samples.at(-1).pools.flatMap((pool) => pool.upstreams).filter((each) => each.state === "down").length;
@@ -133,6 +140,7 @@ function draw() {
   const shown = moment.of(samples);
   tiles.forEach((tile) => tile.draw(samples, shown));
   say(byId("moment"), shown === newest ? "The last five minutes" : `At ${clock(shown.time)}, ${span(newest.time - shown.time)} ago`);
+  chaos(newest.chaos);
   pools.update(newest.pools);
   tunnels.choices(newest.pools);
   tunnels.counted(newest.tunnels);
@@ -200,6 +208,7 @@ function lock(locked = true) {
   samples.length = 0;
   status = null;
   [byId("version"), byId("facts")].forEach((node) => say(node, ""));
+  chaos(null);
   byId("token").focus();
 }
 

@@ -22,7 +22,16 @@ from trioproxy.chaos.faults.network import (
     SlowClose,
 )
 from trioproxy.chaos.faults.process import Kill, Restart, RollingRestart, Stop, Terminate
-from trioproxy.chaos.faults.proxy import Descriptors, DrainUpstream, Reload, Replace, WorkerKill
+from trioproxy.chaos.faults.proxy import (
+    Descriptors,
+    DrainUpstream,
+    InjectBlackhole,
+    InjectClose,
+    InjectRefuse,
+    Reload,
+    Replace,
+    WorkerKill,
+)
 from trioproxy.chaos.faults.websocket import (
     Close,
     CutInFrame,
@@ -43,7 +52,9 @@ __all__ = ["FAULTS", "ConnectionFault", "Fault"]
 NETWORK: Final = (Latency, Bandwidth, Slicer, Blackhole, Reset, Refuse, HalfOpen, SlowClose, HalfClose, Corrupt)
 WEBSOCKET: Final = (RefuseUpgrade, WrongAccept, Silent, NoPongs, Close, CutInFrame, Malformed, Oversized, Flood)
 PROCESS: Final = (Kill, Terminate, Stop, Restart, RollingRestart)
-PROXY: Final = (WorkerKill, Reload, DrainUpstream, Replace, Descriptors)
+VERBS: Final = (InjectClose, InjectBlackhole, InjectRefuse)
+BY_ADMIN: Final = (DrainUpstream, *VERBS)  # what its admin can be asked for
+PROXY: Final = (WorkerKill, Reload, Replace, Descriptors, *BY_ADMIN)
 
 FAULTS: Final[Mapping[str, type[Fault]]] = MappingProxyType(
     {fault.name: fault for fault in (*NETWORK, *WEBSOCKET, *PROCESS, *PROXY)}

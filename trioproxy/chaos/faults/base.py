@@ -113,6 +113,14 @@ class Proxy(Protocol):
         """Take it in again."""
         ...
 
+    async def inject(self, number: int, verb: str, settings: Mapping[str, object]) -> None:
+        """Have it do a chaos verb of its own to an upstream; `settings` are the keys of that verb."""
+        ...
+
+    async def stop_injecting(self) -> None:
+        """End all of those."""
+        ...
+
     def workers(self) -> Sequence[int]:
         """The process ids of its workers, in the order they were started."""
         ...

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from trioproxy.chaos.faults.base import Fault
-from trioproxy.config import CountOrNone, setting, table
+from trioproxy.chaos.faults.base import Fault, Share
+from trioproxy.config import CloseCode, CountOrNone, SecondsOrNone, setting, table
+from trioproxy.verbs import LONGEST_SECONDS, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,3 +94,63 @@ class Descriptors(Fault):
 
     async def end(self, stage: Stage, upstreams: Sequence[int]) -> None:
         stage.proxy.limit_descriptors(None)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class InjectClose(Fault):
+    """The proxy closes tunnels to the upstreams, by its chaos verb: no hop is needed for it."""
+
+    name = "inject-close"
+    instant = True
+
+    share: Share = setting(1.0, "Of each upstream's open tunnels, above 0 up to 1, chosen by the seed.")
+    code: CloseCode = setting(1012, "Of the Close frames.")
+    spread: SecondsOrNone = setting(0.0, "Seconds over which they are closed.")
+
+    async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
+        await _inject(stage, upstreams, Verb.CLOSE, share=self.share, code=self.code, spread=self.spread)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class InjectBlackhole(Fault):
+    """The proxy lets nothing through open tunnels to the upstreams, by its chaos verb, and goes on when it is over."""
+
+    name = "inject-blackhole"
+
+    share: Share = setting(1.0, "Of each upstream's open tunnels, above 0 up to 1, chosen by the seed.")
+
+    async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
+        await _inject(stage, upstreams, Verb.BLACKHOLE, share=self.share, seconds=self.lasts or LONGEST_SECONDS)
+
+    async def end(self, stage: Stage, upstreams: Sequence[int]) -> None:
+        await _end(self, stage)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class InjectRefuse(Fault):
+    """The proxy refuses upgrades in the upstreams' name, by its chaos verb."""
+
+    name = "inject-refuse"
+    harms: ClassVar[bool] = False
+
+    share: Share = setting(1.0, "Of the upgrades that would go there, above 0 up to 1, drawn by the seed.")
+    status: CountOrNone = setting(503, "What they are answered, 400 to 599; 0: as though the connection was reset.")
+
+    async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
+        seconds, status = self.lasts or LONGEST_SECONDS, self.status or "reset"
+        await _inject(stage, upstreams, Verb.REFUSE, share=self.share, seconds=seconds, status=status)
+
+    async def end(self, stage: Stage, upstreams: Sequence[int]) -> None:
+        await _end(self, stage)
+
+
+async def _inject(stage: Stage, upstreams: Sequence[int], verb: Verb, **settings: object) -> None:
+    for upstream in upstreams:
+        if verb is not Verb.REFUSE:
+            stage.hops[upstream].harm()  # which of its tunnels it will be only the proxy knows
+        await stage.proxy.inject(upstream, verb, {**settings, "seed": stage.random.randrange(2**31)})
+
+
+async def _end(fault: Fault, stage: Stage) -> None:
+    if not fault.lasts:  # else it ends by itself, and others may be on
+        await stage.proxy.stop_injecting()

@@ -18,7 +18,7 @@ import trio
 from trioproxy.chaos.peers.program import Program, Running
 from trioproxy.chaos.peers.settings import COMMON, pool_of, remarks, understood
 from trioproxy.chaos.processes import DescriptorLimits, children, handles
-from trioproxy.chaos.proxies import POOL, ProxyError, laid_over
+from trioproxy.chaos.proxies import NO_VERBS, POOL, ProxyError, laid_over
 from trioproxy.chaos.servers import HOST, free_port
 
 if TYPE_CHECKING:
@@ -252,6 +252,13 @@ class HAProxy:
     async def resume_upstream(self, number: int) -> None:
         """See `faults.base.Proxy`."""
         await self._ask(f"set server {POOL}/s{number} state ready")
+
+    async def inject(self, number: int, verb: str, settings: Mapping[str, object]) -> None:  # noqa: ARG002
+        """See `faults.base.Proxy`: it has nothing of the kind."""
+        raise ProxyError(f"haproxy: {NO_VERBS}")
+
+    async def stop_injecting(self) -> None:
+        """See `faults.base.Proxy`: none is on."""
 
     def workers(self) -> Sequence[int]:
         """See `faults.base.Proxy`: threads cannot be killed."""

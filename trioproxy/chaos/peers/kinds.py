@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from trioproxy._version import __version__
+from trioproxy.chaos.faults import VERBS
 from trioproxy.chaos.peers import envoy, haproxy, nginx
-from trioproxy.chaos.proxies import Trioproxy
+from trioproxy.chaos.proxies import NO_VERBS, Trioproxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,15 +33,18 @@ class Kind:
     remarks: Callable[[Mapping[str, Any]], Sequence[str]] = lambda _: ()  # what of settings it does not do as asked
 
 
+_NONE: Final[Mapping[str, str]] = MappingProxyType({fault.name: NO_VERBS for fault in VERBS})
 OURS: Final = "trioproxy"
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
             Kind(OURS, Trioproxy, lambda: __version__),
-            Kind("nginx", nginx.Nginx, nginx.PROGRAM.version, remarks=nginx.nginx_remarks),
-            Kind("haproxy", haproxy.HAProxy, haproxy.PROGRAM.version, haproxy.LACKS, haproxy.haproxy_remarks),
-            Kind("envoy", envoy.Envoy, envoy.PROGRAM.version, envoy.LACKS, envoy.envoy_remarks),
+            Kind("nginx", nginx.Nginx, nginx.PROGRAM.version, _NONE, remarks=nginx.nginx_remarks),
+            Kind(
+                "haproxy", haproxy.HAProxy, haproxy.PROGRAM.version, {**_NONE, **haproxy.LACKS}, haproxy.haproxy_remarks
+            ),
+            Kind("envoy", envoy.Envoy, envoy.PROGRAM.version, {**_NONE, **envoy.LACKS}, envoy.envoy_remarks),
         )
     }
 )

@@ -19,7 +19,7 @@ import attrs
 from trioproxy.chaos.peers.program import Program, Running
 from trioproxy.chaos.peers.settings import COMMON, pool_of, remarks, understood
 from trioproxy.chaos.processes import DescriptorLimits, children, local_ports
-from trioproxy.chaos.proxies import POOL, laid_over
+from trioproxy.chaos.proxies import NO_VERBS, POOL, ProxyError, laid_over
 from trioproxy.chaos.servers import HOST, free_port
 
 if TYPE_CHECKING:
@@ -188,6 +188,13 @@ class Nginx:
         """See `faults.base.Proxy`."""
         self._drained.discard(self._upstreams[number])
         await self._reload()
+
+    async def inject(self, number: int, verb: str, settings: Mapping[str, object]) -> None:  # noqa: ARG002
+        """See `faults.base.Proxy`: it has nothing of the kind."""
+        raise ProxyError(f"nginx: {NO_VERBS}")
+
+    async def stop_injecting(self) -> None:
+        """See `faults.base.Proxy`: none is on."""
 
     def workers(self) -> Sequence[int]:
         """See `faults.base.Proxy`."""
