@@ -37,7 +37,9 @@ def test_what_holds_is_status_0_and_what_does_not_is_named_with_status_1(tmp_pat
     assert f"trioproxy chaos {scenario} --seed 7<" in html
     assert "[load]\nclients = 2\n" in html
     scenario.write_text(SHORT + "lost_messages = 0\n")
-    done = chaos(scenario, "--length", 0.5, "--quiet", folder=tmp_path)
+    one = ("--proxy", "trioproxy", "--html", "one.html")
+    done = chaos(scenario, "--length", 0.5, "--quiet", *one, folder=tmp_path)
+    assert f"trioproxy chaos {scenario} --proxy trioproxy --length 0.5<" in (tmp_path / "one.html").read_text()
     assert (done.returncode, done.stdout) == (0, "met: lost_messages = 0, measured 0\n")
 
 
@@ -76,7 +78,12 @@ def test_several_proxies_make_a_table_and_what_does_not_go_together_is_status_2(
     assert "trioproxy: NOT MET: tunnels >= 9, measured 2\n" in done.stdout
     for words, why in (
         ((scenario, "--all"), "which scenario?"),
-        ((scenario, "--proxy", "trioproxy", "--junit", "x.xml"), "--html and --junit are for one run"),
+        (
+            (scenario, "--proxy", "trioproxy", "--proxy", "nginx", "--junit", "x.xml"),
+            "--html and --junit are for one run",
+        ),
+        ((scenario, "--proxy", "all", "--html", "x.html"), "--html and --junit are for one run"),
+        ((scenario, "--html", "nowhere/x.html"), "there is no folder nowhere"),
         ((scenario, "--proxy", "squid"), "'squid' is not one of"),
     ):
         done = chaos(*words, folder=tmp_path)

@@ -42,8 +42,8 @@ the other, with the same upstreams, load and faults, and shows what each lost si
 `[proxy.settings]` asks of any proxy, as one who knows it well would; what it does not do as asked, and what it has no
 means for, is said. The exit status is trioproxy's alone. `--all` in the place of `SCENARIO` runs every scenario that
 ships. `--json FILE` has the runs of all of them, `--markdown FILE` the tables: between the lines
-`<!-- table: begin -->` and `<!-- table: end -->` of a file that has them. What came of it is
-[discussed](../discussion/chaos.md).
+`<!-- table: begin -->` and `<!-- table: end -->` of a file that has them. With one `--proxy` alone, `--html` and
+`--junit` make of its run what they make of any. What came of it is [discussed](../discussion/chaos.md).
 
 Between the proxy and each upstream is a hop of the run's own, where faults of connections sit. Each client names its
 connections in a header field, and each hop its upstream in the answer, so it is known which tunnels a fault touched:

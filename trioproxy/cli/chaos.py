@@ -6,11 +6,12 @@ import json
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from trioproxy._version import __version__
+from trioproxy.chaos.beside import versions
 from trioproxy.chaos.command import ChaosError, carry_out
 from trioproxy.chaos.peers.kinds import KINDS
 from trioproxy.chaos.report import About, document, junit, page, summary, verdict_lines
@@ -23,7 +24,18 @@ from trioproxy.config_file import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trioproxy.chaos.command import Make
     from trioproxy.chaos.scenario import Scenario
+
+
+FILE: Final = click.Path(dir_okay=False)
+
+
+def _in_a_folder(_context: click.Context, _parameter: click.Parameter, path: str | None) -> str | None:
+    """A file that is written when a run is over: better to know before that it cannot be."""
+    if path is not None and not (folder := Path(path).parent).is_dir():
+        raise click.BadParameter(f"there is no folder {folder}")
+    return path
 
 
 @click.command()
@@ -35,7 +47,7 @@ if TYPE_CHECKING:
     "proxies",
     type=click.Choice([*KINDS, ALL]),
     multiple=True,
-    help="Run against this proxy, too; several make a table of what each lost.  [default: trioproxy]",
+    help="Run against this proxy; several make a table of what each lost.  [default: trioproxy]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Of everything left to chance.  [default: the scenario's]")
 @click.option(
@@ -45,10 +57,10 @@ if TYPE_CHECKING:
     help="Multiply the times of load and faults.",
     show_default=True,
 )
-@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all that was seen to this file.")
-@click.option("--html", "html_path", type=click.Path(dir_okay=False), help="Write a report for browsers to this file.")
-@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False), help="Write the table as Markdown.")
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False), help="Write the expectations as JUnit XML.")
+@click.option("--json", "json_path", type=FILE, callback=_in_a_folder, help="Write all that was seen to this file.")
+@click.option("--html", "html_path", type=FILE, callback=_in_a_folder, help="Write a report for browsers to this file.")
+@click.option("--markdown", "markdown_path", type=FILE, callback=_in_a_folder, help="Write the table as Markdown.")
+@click.option("--junit", "junit_path", type=FILE, callback=_in_a_folder, help="Write the expectations as JUnit XML.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but whether each expectation is met.")
 def chaos(
     *,
@@ -66,27 +78,29 @@ def chaos(
 ) -> int:
     """Run a fault SCENARIO, a file or the name of one that ships: load, faults, and what was lost.
 
-    The exit status is 0 where all that the scenario expects holds, else 1; with --proxy where it holds for trioproxy.
+    The exit status is 0 where all that the scenario expects holds, else 1; in tables where it holds for trioproxy.
     """
     if wants_list:
         return _list()
     if (scenario is None) is not wants_all:
         raise click.UsageError("which scenario? --list names those that come with trioproxy, --all runs them.")
-    if scenario is None or proxies or markdown_path:
-        if junit_path or html_path:
-            raise click.UsageError("--html and --junit are for one run, without --all, --proxy and --markdown.")
+    one_run = len(proxies) <= 1 and ALL not in proxies and not (wants_all or markdown_path)
+    if (html_path or junit_path) and not one_run:
+        raise click.UsageError("--html and --junit are for one run: no --all, no --markdown, one --proxy at most.")
+    if scenario is None or markdown_path or (proxies and not (html_path or junit_path)):
         scenarios = {Path(name).stem: _load(name, length) for name in ([scenario] if scenario else shipped())}
         return _compare(Wanted(scenarios, proxies, seed, length, json_path, markdown_path, quiet))
     wanted = _load(scenario, length)
     source = scenario_text(scenario)
-    again = _again(scenario, seed, length)
+    again = _again(scenario, proxies, seed, length)
     seed = wanted.seed if seed is None else seed
     if not quiet:
         click.echo(f"{wanted.title}\n{wanted.duration:g} s of load, seed {seed}")
     shown = Silent() if quiet else showing(wanted, seed)
     begun, clock = time.monotonic(), time.strftime("%Y-%m-%d %H:%M:%S %z")
     try:
-        result = carry_out(wanted, seed=seed, say=shown.say, watch=shown.watch)
+        which, make = _proxy(wanted, proxies)
+        result = carry_out(wanted, seed=seed, say=shown.say, watch=shown.watch, make=make)
     except ChaosError as error:
         raise click.ClickException(str(error)) from None
     lines = verdict_lines(result.verdicts) if quiet else summary(result.outcome, result.verdicts)
@@ -100,7 +114,7 @@ def chaos(
             title=wanted.title,
             seed=seed,
             source=source,
-            proxy=f"trioproxy {__version__}",
+            proxy=which,
             command=again,
             begun=clock,
         )
@@ -111,9 +125,19 @@ def chaos(
     return 0 if result.passed else FAILED
 
 
-def _again(scenario: str, seed: int | None, length: float) -> str:
+def _proxy(scenario: Scenario, names: Sequence[str]) -> tuple[str, Make | None]:
+    """Which proxy it is, in words, and how it is made; None for the one that is there anyway. Raises ChaosError."""
+    if names:
+        kind = KINDS[names[0]]
+        return f"{kind.name} {versions([kind])[kind.name]}", kind.make
+    address = scenario.proxy.address
+    return f"at {address}" if address else f"trioproxy {__version__}", None
+
+
+def _again(scenario: str, proxies: Sequence[str], seed: int | None, length: float) -> str:
     """The command that makes the same run."""
-    options = [] if seed is None else ["--seed", str(seed)]
+    options = [word for name in proxies for word in ("--proxy", name)]
+    options += [] if seed is None else ["--seed", str(seed)]
     options += [] if length == 1 else ["--length", f"{length:g}"]
     return shlex.join(["trioproxy", "chaos", scenario, *options])
 

@@ -114,5 +114,5 @@ class Drawn:
 
 
 def _tally(scenario: Scenario, seed: int, load: Load) -> Tally:
-    upstreams = len(scenario.upstreams.addresses) or scenario.upstreams.count
+    upstreams = scenario.upstreams.number
     return Tally(load.tunnels, load.duration, spans(scenario, upstreams, seed), upstreams)
