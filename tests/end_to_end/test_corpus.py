@@ -1,111 +1,200 @@
-"""Every case of the corpus over real sockets, through a whole proxy; h11 reads what the upstream gets.
+"""Every request of the corpus over TCP, through a whole proxy; h11 reads what the upstream gets.
 
-What the parser alone makes of the same bytes, however they are cut, is tested beside the corpus.
+Each comes as a whole, octet by octet, and in two pieces: cut at some places here, at all of them where TRIOPROXY_CORPUS=all.
+What the parser alone makes of the same bytes is tested beside the corpus.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 import h11
-import pytest
-import trio
-from support.corpus import Reading, load_cases
-from support.http_client import connection
-from support.upstream import reply, scripted_upstream
+from support.corpus import Case, Reading, load_cases
+from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step
 
-import trioproxy
-from trioproxy.config import AdminConfig, Config, HealthConfig, ListenerConfig, PoolConfig, RouteConfig, UpstreamConfig
+from trioproxy.wire.http1 import RequestParser
 
-PATIENCE = 20
-FINE = reply()
+if TYPE_CHECKING:
+    from support.stage import End, Stage
+
+FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SERVED = {200, 204}  # 204: what the proxy itself says to OPTIONS *
+CASES = load_cases()
+
+
+@attrs.frozen
+class Arrived:
+    """A whole request as h11 reads it, without what names its client."""
+
+    reading: Reading
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+@attrs.frozen
+class Outcome:
+    """What both sides saw of a delivery."""
+
+    answers: bytes
+    closed: bool
+    arrived: tuple[Arrived, ...]
 
 
 @attrs.define(eq=False)
-class Recorder:
-    """An upstream that reads with h11, answers every complete request with an empty 200, and keeps what it read."""
+class Reader:
+    """The requests of one connection from the proxy."""
 
-    requests: list[tuple[Reading, tuple[tuple[bytes, bytes], ...]]] = attrs.Factory(list)
-    unclean: list[str] = attrs.Factory(list)
+    parser: h11.Connection = attrs.Factory(lambda: h11.Connection(h11.SERVER))
+    request: h11.Request | None = None
+    body: bytes = b""
+    read: int = 0  # octets given to the parser
 
-    async def serve(self, http):
-        parser = h11.Connection(h11.SERVER)
-        request, body, ended = None, b"", False
+    def take(self, end: End) -> Arrived | None:
+        """The next whole request. Raises h11.RemoteProtocolError for what is none."""
+        if self.read < len(end.received):
+            self.parser.receive_data(end.received[self.read :])
+            self.read = len(end.received)
         while True:
-            try:
-                event = parser.next_event()
-            except h11.RemoteProtocolError as error:
-                if not ended:  # one cut short was never complete
-                    self.unclean.append(str(error))
-                return
-            if event is h11.NEED_DATA:
-                data = await http.stream.receive_some(65536)
-                ended = not data
-                parser.receive_data(data)
-            elif isinstance(event, h11.Request):
-                request, body = event, b""
+            event = self.parser.next_event()
+            if event is h11.NEED_DATA or event is h11.PAUSED:
+                return None
+            if isinstance(event, h11.Request):
+                self.request, self.body = event, b""
             elif isinstance(event, h11.Data):
-                body += bytes(event.data)
+                self.body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
-                fields = tuple(request.headers.raw_items())
-                self.requests.append((Reading(request.method, request.target, body), fields))
-                await http.send(FINE)
-                parser = h11.Connection(h11.SERVER)
-            else:
-                return
+                return self.next_one()
 
-    @property
-    def readings(self):
-        return [reading for reading, _ in self.requests]
-
-
-@asynccontextmanager
-async def proxy_before(recorder):
-    async with scripted_upstream(recorder.serve) as upstream:
-        pool = PoolConfig(
-            name="all", upstreams=(UpstreamConfig(address=upstream.address),), health=HealthConfig(probe="none")
-        )
-        config = Config(
-            admin=AdminConfig(address=""),
-            listeners=(ListenerConfig(address="127.0.0.1:0"),),
-            routes=(RouteConfig(path="/", pool="all"),),
-            pools={"all": pool},
-        )
-        async with trioproxy.serve(config) as proxy:
-            yield proxy.listeners[0].address
+    def next_one(self) -> Arrived:
+        """The request that is over; what stands behind it is for another parser."""
+        assert self.request is not None
+        rest = self.parser.trailing_data[0]
+        self.parser = h11.Connection(h11.SERVER)
+        if rest:  # none would mean an end
+            self.parser.receive_data(rest)
+        reading = Reading(self.request.method, self.request.target, self.body)
+        return Arrived(reading, tuple(self.request.headers.raw_items()))
 
 
-@pytest.mark.parametrize("case", load_cases(), ids=lambda case: case.name)
-async def test_a_case_meets_its_reaction_through_the_proxy(case):
-    recorder = Recorder()
-    async with proxy_before(recorder) as address, connection(address) as http:
-        await http.send(case.raw)
-        if case.half_close or case.expect == "either":
-            await http.stream.send_eof()
-        with trio.fail_after(PATIENCE):
-            if case.expect == "either":
-                await http.rest()
-            else:
-                await expect_answers(case, http)
-    assert recorder.unclean == []
-    if case.expect != "either":
-        assert recorder.readings == [reading for reading in case.readings if reading.target != b"*"]
-    if case.expect == "forward" and recorder.requests:
-        arrived = iter(recorder.requests[0][1])
+@attrs.define(eq=False)
+class Upstream:
+    """Answers every whole request with an empty 200, and remembers whose it was."""
+
+    arrived: dict[str, list[Arrived]] = attrs.Factory(dict)
+    readers: dict[End, Reader] = attrs.Factory(dict)
+
+    def __call__(self, end: End) -> None:
+        reader = self.readers.setdefault(end, Reader())
+        while (request := reader.take(end)) is not None:
+            self.arrived.setdefault(client_of(request), []).append(request)
+            end.send(FINE)
+        if end.ended:
+            del self.readers[end]  # with one that was cut short, perhaps: that was never complete
+
+
+def client_of(request: Arrived) -> str:
+    """Who asked, as the proxy says it in each of the fields for that."""
+    said = [value.decode() for name, value in request.fields if name in {b"X-Forwarded-For", b"X-Real-IP"}]
+    assert len(said) == 2 and len(set(said)) == 1, request
+    assert not any(octet in value for _, value in request.fields for octet in b"\r\n\0")
+    return said[0]
+
+
+def without_client(request: Arrived) -> Arrived:
+    kept = [pair for pair in request.fields if pair[0] not in {b"X-Forwarded-For", b"X-Real-IP"}]
+    return attrs.evolve(request, fields=tuple(kept))
+
+
+async def deliver(running: Stage, upstream: Upstream, batch: list[Delivery]) -> list[Outcome]:
+    ends = [running.client(each.source) for each in batch]
+    await running.settle(upstream)
+    await send_in_step(running, list(zip(ends, batch, strict=True)), upstream)
+    for end, delivery in zip(ends, batch, strict=True):
+        if delivery.case.half_close:
+            end.finish()
+    await running.settle(upstream)
+    for end in ends:
+        end.look()
+        assert not end.reset
+    running.clear(lambda end: end.ended)
+    await running.settle(upstream)
+    running.clear(lambda end: end.ended)
+    outcomes = [
+        Outcome(end.received, end.ended, tuple(map(without_client, upstream.arrived.pop(each.source, []))))
+        for end, each in zip(ends, batch, strict=True)
+    ]
+    assert not upstream.arrived  # whose would it be?
+    return outcomes
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Of answers one behind the other, each with all its content (of which those to HEAD have none)."""
+    found = []
+    before, *parts = answers.split(b"HTTP/1.1 ")
+    assert before == b""
+    for part in parts:
+        head, _, content = part.partition(b"\r\n\r\n")
+        lengths = [line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+        assert content == b"" or [b"%d" % len(content)] == lengths, answers
+        found.append(int(head[:3]))
+    return found
+
+
+def judge(case: Case, outcome: Outcome) -> None:
+    found = statuses(outcome.answers)
+    good = [status for status in found if status in SERVED]
+    errors = found[len(good) :]
+    assert len(errors) <= 1 and all(400 <= status < 600 for status in errors)
+    assert outcome.closed or not (errors or case.half_close)
+    assert not {name.lower() for name in case.absent} & {
+        name.lower() for each in outcome.arrived for name, _ in each.fields
+    }
+    if case.expect == "either":
+        assert len(outcome.arrived) <= len(good)
+        return
+    assert [each.reading for each in outcome.arrived] == [each for each in case.readings if each.target != b"*"]
+    assert len(good) == len(case.readings)
+    if case.expect == "reject400":
+        assert errors or case.half_close
+        assert case.status is None or errors == [case.status]
+    else:
+        assert bool(errors) == case.rejected_after
+    if outcome.arrived:
+        fields = iter(outcome.arrived[0].fields)
         for field in case.fields:
-            assert field in arrived  # consumes up to it: the order counts
+            assert field in fields  # consumes up to it: the order counts
 
 
-async def expect_answers(case, http):
-    """One good answer for each reading, and behind them an error and a close where one is due."""
-    for reading in case.readings:
-        answer = await http.answer(reading.method)
-        assert answer.status in ({200, 204} if reading.target == b"*" else {200}), answer
-    if case.expect == "reject400" and case.half_close:
-        rest = await http.rest()
-        assert rest[9:10] in {b"", b"4", b"5"}
-    elif case.expect == "reject400" or case.rejected_after:
-        answer = await http.answer(b"HEAD" if case.raw.startswith(b"HEAD ") else b"GET")
-        assert 400 <= answer.status < 600
-        assert await http.at_end()
+async def test_every_case_meets_its_reaction_and_the_same_however_it_is_delivered():
+    first: dict[str, Outcome] = {}
+    upstream = Upstream()
+    async with proxy_on_stage() as running:
+        for batch in batches(deliveries(CASES)):
+            for delivery, outcome in zip(batch, await deliver(running, upstream, batch), strict=True):
+                try:
+                    judge(delivery.case, outcome)
+                    assert first.setdefault(delivery.case.name, outcome) == outcome
+                except AssertionError as error:
+                    error.add_note(str(delivery))
+                    raise
+    assert len(first) == len(CASES)
+
+
+async def test_every_piece_is_read_by_itself(monkeypatch):
+    pieces: list[bytes] = []
+    receive = RequestParser.receive_data
+
+    def listen(parser: RequestParser, data: bytes) -> None:
+        pieces.append(data)
+        receive(parser, data)
+
+    monkeypatch.setattr(RequestParser, "receive_data", listen)
+    [case] = [case for case in CASES if case.name == "ok-post-chunked"]
+    ways = deliveries([case])
+    async with proxy_on_stage() as running:
+        for delivery in ways:
+            pieces.clear()
+            await deliver(running, Upstream(), [delivery])
+            running.clear(lambda _: True)
+            assert pieces == list(delivery.pieces)
+    assert [len(delivery.pieces) for delivery in ways] == [1, *[2] * (len(ways) - 2), len(case.raw)]

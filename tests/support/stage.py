@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from support.http_client import split_address
 from trio.testing import wait_all_tasks_blocked
 
 import trioproxy
-from trioproxy.config import AdminConfig, Config, HealthConfig, ListenerConfig, PoolConfig, RouteConfig, UpstreamConfig
+from trioproxy.config import (
+    AdminConfig,
+    Config,
+    HealthConfig,
+    ListenerConfig,
+    PoolConfig,
+    RouteConfig,
+    TimeoutsConfig,
+    UpstreamConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from trioproxy.logs import Log
+    from trioproxy.server import Proxy
+
 READ_BYTES = 1 << 20
+POOL = PoolConfig(name="all", health=HealthConfig(probe="none"))
 
 
 @attrs.define(eq=False)
@@ -65,12 +78,13 @@ class Stage:
 
     address: tuple[str, int]
     listener: socket.socket
+    proxy: Proxy
     upstreams: list[End] = attrs.Factory(list)
     clients: list[End] = attrs.Factory(list)
 
-    def client(self) -> End:
-        """A connection to the proxy, closed by `clear`."""
-        self.clients.append(_end(socket.create_connection(self.address)))
+    def client(self, source: str = "127.0.0.1") -> End:
+        """A connection to the proxy from this address, closed by `clear`."""
+        self.clients.append(_end(socket.create_connection(self.address, source_address=(source, 0))))
         return self.clients[-1]
 
     async def settle(self, play: Callable[[End], None] | None = None) -> None:
@@ -108,19 +122,21 @@ def _end(connected: socket.socket) -> End:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def stage(*, log: Log | None = None, pool: PoolConfig = POOL, **tables: Any) -> AsyncIterator[Stage]:
+    """With `tables` of the configuration besides; routes have its time-outs, `pool` gets the upstream."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         upstream = UpstreamConfig(address="{}:{}".format(*listener.getsockname()))
-        pool = PoolConfig(name="all", upstreams=(upstream,), health=HealthConfig(probe="none"))
+        pool = attrs.evolve(pool, upstreams=(upstream,))
         config = Config(
             admin=AdminConfig(address=""),
             listeners=(ListenerConfig(address="127.0.0.1:0"),),
-            routes=(RouteConfig(path="/", pool="all"),),
+            routes=(RouteConfig(path="/", pool="all", timeouts=tables.get("timeouts", TimeoutsConfig())),),
             pools={"all": pool},
+            **tables,
         )
-        async with trioproxy.serve(config) as proxy:
-            running = Stage(split_address(proxy.listeners[0].address), listener)
+        async with trioproxy.serve(config, log=log) as proxy:
+            running = Stage(split_address(proxy.listeners[0].address), listener, proxy)
             try:
                 yield running
             finally:
