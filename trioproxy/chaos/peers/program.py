@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 START_SECONDS: Final = 20.0
-END_SECONDS: Final = 10.0
+END_SECONDS: Final = 30.0
 _LOOK_AGAIN: Final = 0.02
 # Programs of Python packages stand beside the interpreter; Debian keeps nginx and HAProxy in sbin.
 _SEARCH: Final = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
