@@ -88,12 +88,11 @@ class _Attempt:
     received: bool = attrs.field(default=False, init=False)  # the client's body has wholly come in
     uploaded: bool = attrs.field(default=False, init=False)  # and wholly gone out
     octets: int = attrs.field(default=0, init=False)  # of the body, so far
-    pace: Pace = attrs.field(init=False)  # of the client that sends it
+    pace: Pace = attrs.field(init=False)  # of the client that sends it, where there is one
     client_failure: ProxyError | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         limits = self.exchange.context.config.limits
-        self.pace = Pace(limits.min_body_rate, self.exchange.route.timeouts.body)
         parser = ResponseParser(
             method=self.exchange.head.method, max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers
         )
@@ -107,6 +106,7 @@ class _Attempt:
             if not post(self.connection.stream, data):
                 await self._send_upstream(data)
             return await self._pass_answer()
+        self.pace = Pace(self.exchange.context.config.limits.min_body_rate, self.exchange.route.timeouts.body)
         kept = False
         failure: ProxyError | None = None
         try:
