@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import h11
 from support.corpus import Case, Reading, load_cases
-from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step
+from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step, undated
 
 from trioproxy.wire.http1 import RequestParser
 
@@ -120,7 +120,7 @@ async def deliver(running: Stage, upstream: Upstream, batch: list[Delivery]) -> 
     await running.settle(upstream)
     running.clear(lambda end: end.ended)
     outcomes = [
-        Outcome(end.received, end.ended, tuple(map(without_client, upstream.arrived.pop(each.source, []))))
+        Outcome(undated(end.received), end.ended, tuple(map(without_client, upstream.arrived.pop(each.source, []))))
         for end, each in zip(ends, batch, strict=True)
     ]
     assert not upstream.arrived  # whose would it be?

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from support.corpus import AnswerCase, load_answers
-from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step
+from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step, undated
 from support.frames import upgrade_request
 from support.http_client import get_request
 from support.upstream import reply
@@ -63,7 +63,7 @@ class Outcome:
 def outcome(case: AnswerCase, client: End) -> Outcome:
     """Reads what there is of an answer, by the rules alone that the proxy promises to keep."""
     interim: list[int] = []
-    left = client.received
+    left = undated(client.received)
     ends = {"closed": client.ended, "was_reset": client.reset}
     while b"\r\n\r\n" in left:
         head, _, left = left.partition(b"\r\n\r\n")
@@ -169,7 +169,7 @@ async def ask_again(running: Stage, upstreams: Upstreams, clients: list[End]) ->
     await running.settle(upstreams)
     for client, length in zip(clients, before, strict=True):
         client.look()
-        assert client.received[length:] == NEXT_ANSWER
+        assert undated(client.received[length:]) == NEXT_ANSWER
 
 
 def judge(case: AnswerCase, seen: Outcome) -> None:

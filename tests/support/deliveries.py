@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +35,14 @@ EVERY_CUT = os.environ.get("TRIOPROXY_CORPUS") == "all"
 PATIENT = TimeoutsConfig(head=3600, response=3600, keep_alive=3600, handshake=3600)  # what comes slowly is on purpose
 
 KEEPING = PoolConfig(name="all", health=HealthConfig(probe="none"), keep_alive=3600, keep_alive_connections=2 * AT_ONCE)
+
+
+_DATE = re.compile(rb"^Date: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n", re.MULTILINE)
+
+
+def undated(answers: bytes) -> bytes:
+    """Without the one line that depends on when they were given."""
+    return _DATE.sub(b"", answers)
 
 
 @attrs.frozen
