@@ -1,5 +1,6 @@
 """The proxy under test: its settings, its processes, what it can be told."""
 
+import contextlib
 import os
 import signal
 import tomllib
@@ -119,7 +120,7 @@ async def test_one_that_does_not_start_says_why(started):
 
 
 async def test_bugs_in_its_log_are_told(tmp_path):
-    proxy = Trioproxy(tmp_path, {})
-    assert proxy.errors() == []
-    (tmp_path / "proxy.log").write_text("all is well\nTraceback (most recent call last):\n")
-    assert proxy.errors() == ["Traceback (most recent call last):"]
+    with contextlib.closing(Trioproxy(tmp_path, {})) as proxy:
+        assert proxy.errors() == []
+        (tmp_path / "proxy.log").write_text("all is well\nTraceback (most recent call last):\n")
+        assert proxy.errors() == ["Traceback (most recent call last):"]

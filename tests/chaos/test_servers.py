@@ -80,6 +80,15 @@ async def test_one_that_runs_already_is_left_alone():
         await given.start()
 
 
+async def test_nobody_else_is_given_its_port_while_it_is_down():
+    with server() as one, socket.socket() as other:
+        with pytest.raises(OSError, match="Address already in use"):
+            other.bind(one.target)
+        assert not await listens(one.target)
+    with socket.socket() as other:
+        other.bind(one.target)
+
+
 async def test_before_it_is_started_nothing_is_signalled():
     one = Server(0)
     one.signal(signal.SIGTERM)

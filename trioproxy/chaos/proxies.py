@@ -16,11 +16,12 @@ import trio
 
 from trioproxy.chaos.faults.base import Proxy
 from trioproxy.chaos.processes import DescriptorLimits, children, local_ports
-from trioproxy.chaos.servers import HOST, free_port, listens
+from trioproxy.chaos.servers import HOST, keep_port, listens
 from trioproxy.config_show import toml_key, toml_value
 from trioproxy.remote import Remote, RemoteError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
@@ -125,9 +126,13 @@ class Trioproxy:
     _replaced: bool = attrs.field(default=False, init=False)
     _limits: DescriptorLimits = attrs.field(factory=DescriptorLimits, init=False)
 
+    _ports: Sequence[socket.socket] = attrs.field(init=False)  # kept for it, also while none of its processes listens
+
     def __attrs_post_init__(self) -> None:
-        self.address = (HOST, free_port())
-        self._admin = f"{HOST}:{free_port()}"
+        self._ports = keep_port(), keep_port()
+        listener, admin = (sock.getsockname()[1] for sock in self._ports)
+        self.address = (HOST, listener)
+        self._admin = f"{HOST}:{admin}"
 
     @property
     def pid(self) -> int:
@@ -263,3 +268,5 @@ class Trioproxy:
         for process in self._processes:
             process.kill()
             process.wait()
+        for sock in self._ports:
+            sock.close()

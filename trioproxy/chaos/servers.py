@@ -31,15 +31,20 @@ class ServerError(Exception):
 
 @attrs.define(eq=False)
 class Server:
-    """One upstream's process, always at the same port. Closing it kills it."""
+    """One upstream's process, always at the same port. Closing it kills it.
+
+    The embedded one finds its port kept for it also while it is down; a command of the user's may not be able to share.
+    """
 
     number: int
     command: Sequence[str] = EMBEDDED
     port: int = attrs.field(init=False)
     _process: subprocess.Popen[bytes] | None = attrs.field(default=None, init=False)
+    _kept: socket.socket | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.port = free_port()
+        self._kept = keep_port() if self.command == EMBEDDED else None
+        self.port = free_port() if self._kept is None else self._kept.getsockname()[1]
 
     @property
     def target(self) -> tuple[str, int]:
@@ -70,7 +75,7 @@ class Server:
             while self._process.poll() is None:
                 await trio.sleep(_LOOK_AGAIN)
             return
-        self.close()
+        self._kill()
 
     def signal(self, number: int) -> None:
         """Send its process a signal, if it runs."""
@@ -79,6 +84,11 @@ class Server:
 
     def close(self) -> None:
         """Kill it, also where it is stopped."""
+        self._kill()
+        if self._kept is not None:
+            self._kept.close()
+
+    def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -115,6 +125,28 @@ def free_port() -> int:
         sock.bind((HOST, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def keep_port() -> socket.socket:
+    """A socket at a port of loopback that nobody else is given while it is open.
+
+    Who sets SO_REUSEADDR can listen at it all the same. Linux keeps a port that a bind has named, not one that it has
+    chosen (SOCK_BINDPORT_LOCK).
+    """
+    with _bound_to(0) as chosen:
+        port: int = chosen.getsockname()[1]
+        return _bound_to(port)
+
+
+def _bound_to(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((HOST, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 async def listens(target: tuple[str, int]) -> bool:
