@@ -70,10 +70,18 @@ async def running(programs):
         tables = settings(
             [upstream.address],
             limits={"max_body_bytes": 1000},
-            timeouts={"head": 0.3, "response": 0.5},
+            timeouts={"head": 2},
             route={"host": "a.test", "allowed_origins": ["http://a.test"]},
         )
         tables["routes"].append({"name": "dead", "path": "/dead", "host": "a.test", "pool": "dead"})
+        silent = {
+            "name": "silent",
+            "path": "/silent",
+            "host": "a.test",
+            "pool": "backend",
+            "timeouts": {"response": 0.5},
+        }
+        tables["routes"].append(silent)
         tables["pools"]["dead"] = {"upstreams": [free_address()], "health": {"probe": "none"}}
         yield await run_proxy(programs, tables)
 

@@ -96,8 +96,9 @@ def attack(*, requests: int, seed: int, folder: Path, say: Callable[[str], objec
     with running_upstream(seed) as (upstream, port), running_proxy(folder, f"127.0.0.1:{port}") as proxy:
         proxy.metrics()
         before, memory = proxy.descriptors, [proxy.memory]
-        dice = random.Random(seed)
-        load = Load(split_address(proxy.addresses["public"]), requests, dice, Mutator(dice))
+        # When they are sent differs from run to run, and so would the bytes if they had the same dice.
+        mutator = Mutator(random.Random(seed))
+        load = Load(split_address(proxy.addresses["public"]), requests, random.Random(seed), mutator)
 
         def tick(sent: int) -> None:
             memory.append(proxy.memory)
