@@ -4,12 +4,13 @@ import contextlib
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import trio
 from trio_websocket import open_websocket
 
-from trioproxy.chaos.servers import Given, Server, ServerError, listens
+from trioproxy.chaos.servers import HOST, Given, Server, ServerError, free_port, listens
 
 
 @contextlib.contextmanager
@@ -95,3 +96,13 @@ async def test_before_it_is_started_nothing_is_signalled():
     await one.ended()
     one.close()
     assert trio.current_time()
+
+
+def test_a_free_port_is_none_that_somebody_may_be_given_who_connects(monkeypatch):
+    least = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    port = free_port()
+    assert 1024 <= port < least
+    with socket.create_server((HOST, port)):
+        offers = iter((port, free_port()))
+        monkeypatch.setattr("random.randrange", lambda *_: next(offers))
+        assert free_port() != port

@@ -6,10 +6,12 @@ What passes between them and the proxy is `hop`'s.
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,6 +25,8 @@ HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 20.0
 _END_SECONDS: Final = 5.0  # for a server to end by SIGTERM, before SIGKILL
 _LOOK_AGAIN: Final = 0.02
+_LOCAL_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PORTS: Final = 16_000  # that one is chosen from
 
 
 class ServerError(Exception):
@@ -120,11 +124,16 @@ class Given:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at now."""
-    with contextlib.closing(socket.socket()) as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port of loopback that nobody listens at now.
+
+    Below those that the kernel gives to whoever connects: it could not be had any more when it is to be bound.
+    """
+    least = int(_LOCAL_PORTS.read_text("ascii").split()[0])
+    while True:  # ends: of a few thousand ports some are free, or nothing can be run here
+        port = random.randrange(max(least - _PORTS, 1024), least)
+        with contextlib.closing(socket.socket()) as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
 
 
 def keep_port() -> socket.socket:

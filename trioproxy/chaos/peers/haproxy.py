@@ -175,6 +175,7 @@ class HAProxy:
         await self._write(self.settings)
         self._running.pids.append(self._running.spawn(PROGRAM.path, "-Ws", "-f", self._file).pid)
         await self._running.until_listening(self.address)
+        await self._running.until(self._answers, "without a runtime socket")
 
     async def _write(self, settings: Mapping[str, Any]) -> None:
         """A configuration that it has found good."""
@@ -229,6 +230,12 @@ class HAProxy:
                 return False
 
         await self._running.until(renewed, "without a new worker")
+
+    async def _answers(self) -> bool:
+        try:
+            return bool(await self._worker())
+        except ProxyError:
+            return False
 
     async def _heeds_reloads(self) -> bool:
         return handles(self._running.pids[-1], signal.SIGUSR2)

@@ -124,6 +124,7 @@ class Nginx:
     address: tuple[str, int] = attrs.field(init=False)
     _running: Running = attrs.field(init=False)
     _upstreams: Sequence[str] = attrs.field(default=(), init=False)
+    _count: int = attrs.field(default=1, init=False)  # of workers
     _drained: set[str] = attrs.field(factory=set, init=False)
     _limits: DescriptorLimits = attrs.field(factory=DescriptorLimits, init=False)
 
@@ -146,10 +147,15 @@ class Nginx:
         await self._running.command(*self._words)
         self._running.pids.append(self._pid())
         await self._running.until_listening(self.address)
+        await self._running.until(self._has_workers, "without workers")  # it listens before it has them
+
+    async def _has_workers(self) -> bool:
+        return len(self.workers()) >= self._count
 
     async def _write(self, settings: Mapping[str, Any]) -> None:
         """A configuration that it has found good."""
         config = understood("{}:{}".format(*self.address), self._upstreams, settings)
+        self._count = config.server.workers or os.cpu_count() or 1
         (self.folder / "nginx.conf").write_text(nginx_config(config, self.folder, self._drained), "utf-8")
         await self._running.command(*self._words, "-t", "-q")
 
