@@ -92,6 +92,19 @@ async def upstreams_of(proxy: UnderTest, count: int = 4) -> set[int]:
     return found
 
 
+async def leads_to(proxy: UnderTest, *wanted: int) -> int:
+    """Returns when tunnels lead to these upstreams and no others, as a proxy's probes may find out a moment later.
+
+    How many were opened for it.
+    """
+    opened = 0
+    with trio.fail_after(60):
+        while True:
+            opened += 4
+            if await upstreams_of(proxy) == set(wanted):
+                return opened
+
+
 async def rough_times(name: str, folder: Path) -> Outcome:
     """What becomes of a proxy of this kind where one of three upstreams is killed, another drained, and it is reloaded."""
     scenario = Scenario(

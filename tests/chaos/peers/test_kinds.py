@@ -30,6 +30,7 @@ def test_each_is_a_proxy_under_test_with_a_port_of_its_own(name, tmp_path):
     assert one.address != other.address
     assert all(callable(getattr(one, command)) for command in COMMANDS)
     one.close()
+    other.close()
     assert one.errors() == []
 
 
