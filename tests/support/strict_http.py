@@ -45,7 +45,7 @@ class Rest(Enum):
     """What stands behind the last message that was read."""
 
     NOTHING = auto()
-    EMPTY = auto()  # line ends, not all of them right: no request has begun
+    EMPTY = auto()  # line ends, more than must be ignored or not all of them right: no request has begun
     CUT = auto()  # a message that is not all there, or not yet known to be wrong
     WRONG = auto()  # one that must be refused
     UNREAD = auto()  # whatever it is: the message before was the connection's last
@@ -171,7 +171,7 @@ def split_requests(raw: bytes) -> tuple[list[Request], Rest, bytes]:
         while raw.startswith(b"\r\n", cursor.at):
             cursor.at += 2
             empty += 1
-        if cursor.at == len(raw):
+        if cursor.at == len(raw) and empty <= 1:
             return found, Rest.NOTHING, b""
         if not raw[cursor.at :].strip(b"\r\n"):
             return found, Rest.EMPTY, raw[start:]
