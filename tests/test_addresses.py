@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioproxy.addresses import ELSEWHERE, MAX_HOPS, UNIX, Networks, admits, client_key, networks, real_client
+from trioproxy.addresses import ELSEWHERE, MAX_HOPS, UNIX, Admission, Networks, client_key, real_client
 from trioproxy.wire.headers import Headers
 
 TRUSTED = Networks.of(("10.0.0.0/8", "2001:db8::/32"))
@@ -49,13 +49,12 @@ def test_it_is_the_one_that_a_look_at_each_finds(words, address):
 
 def test_what_is_no_network_is_refused():
     with pytest.raises(ValueError, match="not appear to be"):
-        networks(("here",))
+        Networks.of(("here",))
 
 
 @pytest.mark.parametrize(
     ("allow", "deny", "client", "may"),
     [
-        ((), (), "192.0.2.1", True),
         (("10.0.0.0/8",), (), "10.0.0.1", True),
         (("10.0.0.0/8",), (), "192.0.2.1", False),
         ((), ("10.0.0.0/8",), "10.0.0.1", False),
@@ -71,7 +70,11 @@ def test_what_is_no_network_is_refused():
     ],
 )
 def test_the_smallest_network_decides(allow, deny, client, may):
-    assert admits(allow, deny, client) is may
+    assert Admission.of(allow, deny).admits(client) is may
+
+
+def test_without_lists_there_is_nothing_to_ask():
+    assert Admission.of((), ()) is None
 
 
 def test_a_client_is_an_address_or_a_64():

@@ -17,7 +17,8 @@ MOST_LINES = 400
 
 # From the bottom to the top; a module imports from lower ranks only, or from its own package or family.
 RANKS = (
-    {"_version", "errors"},  # errors: below wire, whose parsers raise them
+    {"_version", "errors"}  # errors: below wire, whose parsers raise them
+    | {"addresses", "origins"},  # below config, whose lists they are
     {"sockets", "readiness"},  # beside the pure ones, and nothing but Trio below them
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
@@ -37,11 +38,9 @@ RANKS = (
         "counts",
         "ejection",
         "line",
-        "addresses",
-        "origins",
         "pace",
         "verbs",
-    },  # pure, too: a request's fields on their way; what a tunnel has counted; who a client is
+    },  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
     | {"streaming"}  # transport's other half: what is connected

@@ -17,7 +17,11 @@ from trioproxy.config import (
 )
 from trioproxy.config_converter import rule_of
 
-CLASSES = [item for _, item in inspect.getmembers(module, inspect.isclass) if attrs.has(item)]
+CLASSES = [
+    item
+    for _, item in inspect.getmembers(module, inspect.isclass)
+    if attrs.has(item) and item.__module__ == module.__name__
+]
 FIELDS = [pytest.param(cls, field, id=f"{cls.__name__}.{field.name}") for cls in CLASSES for field in attrs.fields(cls)]
 
 
@@ -43,6 +47,16 @@ def test_settings_are_values_that_can_be_compared_hashed_and_not_changed():
     assert one == other and hash(one) == hash(other)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         one.pool = "q"  # type: ignore[misc]
+
+
+def test_lists_are_made_ready_once_and_for_as_long_as_the_configuration_they_stand_in():
+    listener = ListenerConfig(address="127.0.0.1:0", deny=("192.0.2.0/24",), trusted_proxies=("10.0.0.1",))
+    assert listener.admission is listener.admission and not listener.admission.admits("192.0.2.1")
+    assert listener.trusted is listener.trusted and "10.0.0.1" in listener.trusted
+    assert attrs.evolve(listener, deny=()).admission is None
+    route = RouteConfig(path="/", pool="p", allow=("192.0.2.0/24",), allowed_origins=("https://a.test",))
+    assert route.admission is route.admission and not route.admission.admits("198.51.100.1")
+    assert route.origins is route.origins and b"https://a.test:443" in route.origins
 
 
 @pytest.mark.parametrize(("cls", "field"), FIELDS)

@@ -15,7 +15,11 @@ from trioproxy.config import LATER, Config, ListenerConfig, ServerConfig
 from trioproxy.config_reload import _WHEN, Reload, _tables, heeded, reload_page, statements
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "reload.md"
-CLASSES = [item for _, item in inspect.getmembers(module, inspect.isclass) if attrs.has(item)]
+CLASSES = [
+    item
+    for _, item in inspect.getmembers(module, inspect.isclass)
+    if attrs.has(item) and item.__module__ == module.__name__
+]
 
 
 def built(settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trioproxy.origins import MAX_ORIGIN, Origins, origins
+from trioproxy.origins import MAX_ORIGIN, Origins
 
 LIST = (
     "https://example.com",
@@ -59,5 +59,5 @@ def test_any_other_is_not(origin):
 
 
 def test_null_is_allowed_where_it_is_listed_alone():
-    assert b"null" in origins(("null",))
-    assert b"null" not in origins(("https://example.com",))
+    assert b"null" in Origins.of(("null",))
+    assert b"null" not in Origins.of(("https://example.com",))

@@ -7,14 +7,13 @@ and `connection`'s work.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from trioproxy.wire.headers import Headers
 
@@ -78,19 +77,23 @@ def _by_length(found: Mapping[int, set[int]]) -> tuple[tuple[int, frozenset[int]
     return tuple((length, frozenset(found[length])) for length in sorted(found, reverse=True))
 
 
-networks: Final = lru_cache(maxsize=1024)(Networks.of)
-"""The same for a tuple, remembered: a configuration has a handful."""
+@attrs.frozen(eq=False)
+class Admission:
+    """Who may come, by a list of networks that may and a list of those that may not."""
 
+    _allowed: Networks
+    _denied: Networks
+    _others: bool  # whether who is in none of them may
 
-def admits(allow: tuple[str, ...], deny: tuple[str, ...], client: str) -> bool:
-    """Whether a client may come: of the networks it is in the smallest counts, and denying where both lists have it.
+    @classmethod
+    def of(cls, allow: Collection[str], deny: Collection[str]) -> Admission | None:
+        """That of two settings; None where everybody may."""
+        return cls(Networks.of(allow), Networks.of(deny), not allow) if allow or deny else None
 
-    In none of them it may if nothing is allowed in particular.
-    """
-    if not allow and not deny:
-        return True
-    allowed, denied = networks(allow).closeness(client), networks(deny).closeness(client)
-    return allowed > denied if (allowed, denied) != (ELSEWHERE, ELSEWHERE) else not allow
+    def admits(self, client: str) -> bool:
+        """Whether this one may: the smallest network it is in counts, and denying where both lists have that one."""
+        allowed, denied = self._allowed.closeness(client), self._denied.closeness(client)
+        return allowed > denied if (allowed, denied) != (ELSEWHERE, ELSEWHERE) else self._others
 
 
 def client_key(client: str) -> str:
@@ -129,8 +132,7 @@ def _chain(headers: Headers) -> Iterator[str]:
 
 
 def _last_words(line: bytes) -> Iterator[bytes]:
-    while line:
-        line, _, word = line.rpartition(b",")
+    for word in reversed(line.split(b",")):
         if word := word.strip(b" \t"):  # empty members mean nothing (RFC 9110 §5.6.1)
             yield word
 

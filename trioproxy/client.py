@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trioproxy.addresses import networks, real_client
+from trioproxy.addresses import real_client
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.handshake_rate import HandshakeRate
 from trioproxy.rewriting import REQUEST_ID
@@ -71,7 +71,7 @@ class Client:
         """The IP address that a request came from first, as far as trusted proxies tell it; or "unix"."""
         if not self.trusted:
             return self.address
-        return real_client(self.address, headers, networks(self.entrance.config.trusted_proxies))
+        return real_client(self.address, headers, self.entrance.config.trusted)
 
     def give_up(self) -> None:
         """Nothing more can be told to this client, or read from it."""

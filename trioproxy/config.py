@@ -6,12 +6,15 @@ and checking a file is `config_file`'s work.
 # ruff: noqa: RUF009 - setting(), table() and needed() make attrs fields, whose defaults are not shared
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 import attrs
 
 from trioproxy import config_rules as rules
 from trioproxy import config_syntax as syntax
+from trioproxy.addresses import Admission, Networks
+from trioproxy.origins import Origins
 
 LATER = "later"
 DOC = "doc"
@@ -225,6 +228,16 @@ class ListenerConfig:
     )
     tls: ListenerTlsConfig | None = setting(None, "Certificate and key.", later=True)
 
+    @cached_property
+    def admission(self) -> Admission | None:
+        """`allow` and `deny`, ready to be asked; None where everybody may come."""
+        return Admission.of(self.allow, self.deny)
+
+    @cached_property
+    def trusted(self) -> Networks:
+        """`trusted_proxies`, ready to be asked."""
+        return Networks.of(self.trusted_proxies)
+
 
 def _route_name(route: "RouteConfig") -> str:
     return ",".join(route.host) + route.path
@@ -265,6 +278,16 @@ class RouteConfig:
     )
     timeouts: TimeoutsConfig = table(TimeoutsConfig, "Of this route alone.")
     websocket: WebSocketConfig = table(WebSocketConfig, "Of this route alone.")
+
+    @cached_property
+    def admission(self) -> Admission | None:
+        """`allow` and `deny`, ready to be asked; None where everybody is served."""
+        return Admission.of(self.allow, self.deny)
+
+    @cached_property
+    def origins(self) -> Origins:
+        """`allowed_origins`, ready to be asked."""
+        return Origins.of(self.allowed_origins)
 
 
 @attrs.frozen(kw_only=True)

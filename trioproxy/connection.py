@@ -17,7 +17,6 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.access_log import log_end
-from trioproxy.addresses import admits
 from trioproxy.client import Client
 from trioproxy.counts import status_label
 from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
@@ -239,7 +238,7 @@ def _route(context: Context, client: Client, head: RequestHead, record: Record) 
     if route is None:
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.NO_ROUTE, 404, "no route for this host and path")
     record.route, record.pool = route.name, route.pool
-    if (route.allow or route.deny) and not admits(route.allow, route.deny, client.real_address(head.headers)):
+    if route.admission is not None and not route.admission.admits(client.real_address(head.headers)):
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.FORBIDDEN, 403, "the client is in no network it may be in")
     if route.request_id != "off":
         record.id = record.id or context.next_id()

@@ -15,7 +15,7 @@ import trio
 
 from trioproxy import accepting, streaming, transport
 from trioproxy import metrics as m
-from trioproxy.addresses import UNIX, admits, networks
+from trioproxy.addresses import UNIX
 from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
@@ -108,7 +108,7 @@ class Listener:
         context, config = self.context, self.config
         context.metrics.inc(m.CONNECTIONS, (config.name,))
         client = transport.client_name(peer)
-        if not admits(config.allow, config.deny, client):
+        if config.admission is not None and not config.admission.admits(client):
             self._note_rejection(Reason.FORBIDDEN, client)
             sock.close()
             return
@@ -169,8 +169,7 @@ class Listener:
             await trio.aclose_forcefully(stream)
 
     def _trusts(self, client: str) -> bool:
-        trusted = self.config.trusted_proxies
-        return bool(trusted) and client in networks(trusted)
+        return bool(self.config.trusted_proxies) and client in self.config.trusted
 
     def _accept_failed(self, error: OSError) -> None:
         self.context.metrics.inc(m.ACCEPT_FAILURES, (self.config.name, accepting.shortage(error)))

@@ -5,10 +5,12 @@ Pure. That the list is well-formed is `config_syntax`' business, and what a page
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # A browser leaves them out (RFC 6454 §6.2); other clients, and people who write lists, may not.
 DEFAULT_PORTS: Final = (("http://", ":80"), ("https://", ":443"), ("ws://", ":80"), ("wss://", ":443"))
@@ -23,7 +25,7 @@ class Origins:
     below: tuple[tuple[str, str], ...]  # what stands before the `*`, and behind it
 
     @classmethod
-    def of(cls, words: tuple[str, ...]) -> Origins:
+    def of(cls, words: Iterable[str]) -> Origins:
         """Those of a setting."""
         normal = [normal_origin(word) for word in words]
         wildcards = [word.partition("*") for word in normal if "*" in word]
@@ -41,10 +43,6 @@ class Origins:
                 for before, behind in self.below
             )
         )
-
-
-origins: Final = lru_cache(maxsize=256)(Origins.of)
-"""The same, remembered: a configuration has a handful."""
 
 
 def normal_origin(origin: str) -> str:

@@ -19,7 +19,6 @@ from trioproxy.counts import HandshakeResult
 from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import UpstreamState
-from trioproxy.origins import origins
 from trioproxy.relay import Tunnel
 from trioproxy.rewriting import client_fields
 from trioproxy.streaming import BROKEN, send, unwatch
@@ -127,9 +126,9 @@ def _refuse_by_order(exchange: Exchange, upstream: Upstream) -> None:
 
 def _check_origin(exchange: Exchange) -> None:
     """Refuse browsers' requests from other sites (RFC 6455 §10.2); those without an Origin come from no browser."""
-    allowed = exchange.route.allowed_origins
-    said = exchange.head.headers.get_all(b"Origin") if allowed else ()
-    if len(said) > 1 or any(origin not in origins(allowed) for origin in said):
+    route = exchange.route
+    said = exchange.head.headers.get_all(b"Origin") if route.allowed_origins else ()
+    if len(said) > 1 or any(origin not in route.origins for origin in said):
         raise ProxyError(Source.CLIENT, Phase.ROUTE, Reason.FORBIDDEN, 403, "Origin is not in allowed_origins")
 
 
