@@ -126,6 +126,29 @@ def test_who_takes_at_the_same_moment_as_another_process_counts_behind_it(left):
         assert inner.own == before
 
 
+def test_a_process_that_is_gone_the_moment_after_has_taken_nothing():
+    clock = Clock()
+    board = Board(Layout(), 2)
+    column = board.layout.intern("rate", ())
+    inner, other = Marks.of(board, 0, column), Marks.of(board, 1, column)
+    other.set(clock.now + SECOND // 2)
+
+    class Meanwhile:
+        own, others, set = property(lambda _: inner.own), inner.others, inner.set
+
+        def set_and_look(self, value):
+            other.set(0)
+            return inner.set_and_look(value)
+
+    assert HandshakeRate(Meanwhile(), clock).take(10) == 0
+
+
+def test_the_lowest_rate_that_can_be_written_is_one():
+    bucket = HandshakeRate(clock=Clock())
+    assert bucket.take(5e-324) == 0
+    assert bucket.take(5e-324) == SECOND
+
+
 def test_it_has_a_clock_of_its_own():
     bucket = HandshakeRate()
     assert bucket.take(1e-6) == 0

@@ -259,6 +259,14 @@ async def test_rejections_are_logged_once_a_second_for_each_reason(tmp_path, aut
         ]
 
 
+async def test_an_address_in_other_words_is_the_same_listener_to_other_processes():
+    context = make_context(make_config())
+    with socket.socket() as sock:
+        one, other = (Listener(context, ListenerConfig(address=address), sock) for address in ("[::]:80", "[::0]:80"))
+    assert one.entrance.handshakes.take(1.0) == 0
+    assert other.entrance.handshakes.take(1.0) == 1
+
+
 async def test_garbage_is_answered_and_counted_off():
     async with listener_running() as listener, await dial(listener.address) as stream:
         await stream.send_all(b"\x16\x03\x01\x02\x00 a TLS hello\r\n\r\n")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HANDSHAKE_RATE: Final = "handshake_rate"  # the series of the board; its label is the listener's address
 SECOND: Final = 1_000_000_000  # in nanoseconds
+SLOWEST: Final = 1e-9  # upgrades a second: one in 30 years, whose nanoseconds a cell still holds
 # Who is refused is told to come when it would be their turn if all came then; but nobody is sent away for longer.
 MOST_SPREAD: Final = 60 * SECOND
 
@@ -39,17 +40,17 @@ class HandshakeRate:
 
         Those grow with each that is refused, so that a storm comes back spread over time.
         """
-        now, cost = self.clock(), round(SECOND / rate)
-        limit = now + max(SECOND, cost)
         before, others = self.marks.own, self.marks.others()
+        now, cost = self.clock(), round(SECOND / max(rate, SLOWEST))  # behind the marks: none is of a later moment
+        limit = now + max(SECOND, cost)
         # Above the limit lies what was taken at a rate below one a second, before a reload: that bucket is gone.
         taken = max([now, *(moment for moment in (before, *others) if moment <= limit)]) + cost
         if taken <= limit:
-            seen = self.marks.set_and_look(taken)
-            if seen == others:
+            meanwhile = set(self.marks.set_and_look(taken)).difference(others)
+            if not meanwhile:
                 return 0
             # Others took at the same time: behind them, which counts one too many if they have seen this one.
-            taken = max(taken, *seen) + cost
+            taken = max(taken, *meanwhile) + cost
             if taken <= limit:
                 self.marks.set(taken)
                 return 0

@@ -17,6 +17,7 @@ from trioproxy import accepting, streaming, transport
 from trioproxy import metrics as m
 from trioproxy.addresses import UNIX
 from trioproxy.client import ANSWER_SECONDS, Entrance, own_answer
+from trioproxy.config_syntax import canonical
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
 from trioproxy.handshake_rate import HANDSHAKE_RATE, HandshakeRate
@@ -45,6 +46,7 @@ class Listener:
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
     closed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _place: str = attrs.field(init=False)  # by which all processes know it, before a reload and behind it
     _rejections: int = attrs.field(default=0, init=False)
     _last_error: float = attrs.field(default=-math.inf, init=False)
     # By reason: when a rejection was last logged, and how many were not since.
@@ -53,8 +55,8 @@ class Listener:
 
     def __attrs_post_init__(self) -> None:
         self.address = transport.format_address(self.sock)
-        marks = self.context.metrics.marks(HANDSHAKE_RATE, (self.config.address,))
-        self.entrance.handshakes = HandshakeRate(marks)
+        self._place = canonical(self.config.address)
+        self.entrance.handshakes = HandshakeRate(self.context.metrics.marks(HANDSHAKE_RATE, (self._place,)))
 
     @property
     def config(self) -> ListenerConfig:
@@ -112,21 +114,21 @@ class Listener:
             self._note_rejection(Reason.FORBIDDEN, client)
             sock.close()
             return
-        trusted, ended = self._trusts(client), self._ended
+        trusted, key = self._trusts(client), 0
         # Behind a trusted proxy, or a Unix socket, are many clients.
         if (most := config.max_connections_per_client) and not trusted and client != UNIX:
-            key = context.per_client.claim(config.address, client, most)
+            key = context.per_client.claim(self._place, client, most)
             if not key:
                 self._turn_away(connections, sock, Reason.TOO_MANY, client)
                 return
-            ended = functools.partial(self._ended, key)
         if not context.connection_began():
-            self._turn_away(connections, sock, Reason.OVERLOADED, client)
-            if isinstance(ended, functools.partial):
+            if key:
                 context.per_client.release(key)
+            self._turn_away(connections, sock, Reason.OVERLOADED, client)
             return
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
+        ended = functools.partial(self._ended, key) if key else self._ended
         handle = functools.partial(handle, address=client, trusted=trusted, ended=ended)
         # A name of Trio's making would be a string of its own for every connection.
         connections.start_soon(handle, context, transport.as_stream(sock), name="connection")
