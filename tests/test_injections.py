@@ -189,6 +189,20 @@ async def test_a_reload_that_forbids_them_ends_them_and_one_that_allows_them_say
         assert len(run.events("chaos_allowed")) == 2 and run.proxy.status.status()["chaos"] == []
 
 
+async def test_a_process_that_begins_is_told_of_refusals_that_are_on_and_of_no_others(tmp_path, autojump_clock):
+    async with field(tmp_path) as run:
+        await run.open(4)
+        await run.chaos.inject(run.order(Verb.BLACKHOLE, 0.5, 30))
+        order = run.order(Verb.REFUSE, status=503, seconds=10.0)
+        await run.chaos.inject(order)
+        await trio.sleep(4)
+        assert run.chaos.refusals() == [(order, 6.0)]
+        pool = run.proxy.context.config.pools[POOL]
+        await put_in_force(run, pools={POOL: attrs.evolve(pool, upstreams=pool.upstreams[1:])})
+        await put_in_force(run, pools={POOL: pool})  # the same again, as a new one
+        assert run.chaos.refusals() == []
+
+
 async def test_a_reload_that_takes_the_upstream_away_ends_its_faults(tmp_path, autojump_clock):
     async with field(tmp_path) as run:
         await run.chaos.inject(run.order(Verb.REFUSE, status=503))

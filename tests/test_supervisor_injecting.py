@@ -8,6 +8,7 @@ from test_supervisor_control import Place
 from trioproxy.control_messages import Answer
 from trioproxy.slots import ANSWER_SECONDS
 from trioproxy.supervisor_injecting import WorkersHands
+from trioproxy.verbs import Order, Verb
 
 REFUSAL = {"pool": "p", "address": "u:1", "share": 0.5, "status": 503, "seed": 7}
 
@@ -44,18 +45,13 @@ async def test_a_worker_that_stands_still_or_does_not_understand_is_not_counted(
     assert trio.current_time() == ANSWER_SECONDS
 
 
-async def test_a_worker_that_begins_later_refuses_what_is_left_of_the_time(autojump_clock):
+async def test_a_worker_that_begins_later_refuses_what_is_left_of_the_time():
     hands, places = hands_of({"refuse": None, "stop": None})
     await hands.refuse(**REFUSAL, seconds=10.0)
     assert places[0].asked == [("chaos.refuse", {**REFUSAL, "seconds": 10.0})]
     late = Place(1, {})
-    await trio.sleep(4)
-    hands.began(late)
+    order = Order(verb=Verb.REFUSE, pool="p", upstream="u:1", share=0.5, seconds=10.0, seed=7, status=503)
+    hands.began(late, [(order, 6.0)])
     assert late.asked == [("chaos.refuse", {**REFUSAL, "seconds": 6.0})]
-    await trio.sleep(6)
-    hands.began(late)
-    assert len(late.asked) == 1
-    await hands.refuse(**REFUSAL, seconds=10.0)
     await hands.stop()
-    hands.began(late)
-    assert len(late.asked) == 1 and places[0].asked[-1] == ("chaos.stop", {})
+    assert places[0].asked[-1] == ("chaos.stop", {})

@@ -97,6 +97,12 @@ class Injections:
         """Those that are on, the oldest first."""
         return [self._describe(each) for each in self._timers]
 
+    def refusals(self) -> list[tuple[Order, float]]:
+        """The orders to refuse upgrades that are on, and for how many seconds yet: for a process that begins."""
+        now = trio.current_time()
+        on = [each for each in self._timers if each.order.verb is Verb.REFUSE and each.until > now]
+        return [(each.order, each.until - now) for each in on]
+
     async def inject(self, order: Order) -> dict[str, Any]:
         """Begin; see `admin.control.Chaos`."""
         upstream = find_upstream(self._context.pools, order.pool, order.upstream)

@@ -187,7 +187,7 @@ class Supervisor:
     def began(self, slot: Slot) -> None:
         """Its clients are its own again."""
         self.sharing.began(slot)
-        self.hands.began(slot)
+        self.hands.began(slot, self.chaos.refusals())
         self._tell_changed()
 
     def ended(self, slot: Slot, reason: RestartReason) -> None:

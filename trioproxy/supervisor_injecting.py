@@ -10,16 +10,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import trio
 
 from trioproxy.control_messages import Ask
 from trioproxy.injecting import PREFIX
 from trioproxy.slots import ask_all
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from trioproxy.slots import Slot
+    from trioproxy.verbs import Order
 
 
 @attrs.define(eq=False)
@@ -27,7 +27,6 @@ class WorkersHands:
     """What `injecting.Hands` is to one process, to several. Of workers that stand still nothing is waited for long."""
 
     _slots: Sequence[Slot]
-    _refusing: dict[tuple[str, str], tuple[float, dict[str, Any]]] = attrs.field(factory=dict, init=False)
 
     async def tunnels(self, pool: str, address: str) -> list[str]:
         """Worker by worker, in each as they opened."""
@@ -43,25 +42,25 @@ class WorkersHands:
 
     async def refuse(self, pool: str, address: str, share: float, status: int, seed: int, seconds: float) -> None:
         """See `Hands`; each worker draws for its own upgrades."""
-        order = {"pool": pool, "address": address, "share": share, "status": status, "seed": seed}
-        self._refusing[pool, address] = trio.current_time() + seconds, order
-        await self._ask("refuse", **order, seconds=seconds)
+        await self._ask("refuse", **_refusal(pool, address, share, status, seed, seconds))
 
     async def stop(self) -> None:
         """See `Hands`."""
-        self._refusing.clear()
         await self._ask("stop")
 
-    def began(self, slot: Slot) -> None:
-        """Its worker is a new one, and has to know which upgrades to refuse."""
-        now = trio.current_time()
-        self._refusing = {name: each for name, each in self._refusing.items() if each[0] > now}
-        for until, order in self._refusing.values():
-            slot.question(partial(_refuse, {**order, "seconds": until - now}))
+    def began(self, slot: Slot, refusals: Iterable[tuple[Order, float]]) -> None:
+        """Its worker is a new one, and has to know which upgrades to refuse, and for how many seconds."""
+        for order, seconds in refusals:
+            arguments = _refusal(order.pool, order.upstream, order.share, order.status, order.seed, seconds)
+            slot.question(partial(_refuse, arguments))
 
     async def _ask(self, what: str, **arguments: Any) -> list[Any]:
         answers = await ask_all(self._slots, PREFIX + what, **arguments)
         return [answer.result for answer in answers if not answer.refusal]
+
+
+def _refusal(pool: str, address: str, share: float, status: int, seed: int, seconds: float) -> dict[str, Any]:
+    return {"pool": pool, "address": address, "share": share, "status": status, "seed": seed, "seconds": seconds}
 
 
 def _refuse(arguments: dict[str, Any], number: int) -> Ask:
