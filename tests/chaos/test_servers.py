@@ -3,13 +3,16 @@
 import contextlib
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import trio
+from support.waiting import wait_until
 from trio_websocket import open_websocket
 
+from trioproxy.chaos.processes import is_alive
 from trioproxy.chaos.servers import HOST, Given, Server, ServerError, free_port, listens
 
 
@@ -69,6 +72,68 @@ async def test_a_command_of_ones_own_is_told_port_and_number(tmp_path):
         assert (tmp_path / "told").read_text() == "3"
 
 
+async def test_braces_of_a_command_s_own_stay():
+    script = (
+        "import socket, sys, time; d = {'{port}': {}}; s = socket.create_server(('127.0.0.1', int(*d))); time.sleep(60)"
+    )
+    with server(sys.executable, "-c", script) as one:
+        await one.start()
+
+
+FAMILY = """
+import subprocess, sys, time
+below = subprocess.Popen([sys.executable, "-m", "trioproxy.chaos.echo", sys.argv[1]])
+open(sys.argv[2], "a").write(f"{below.pid}\\n")
+time.sleep(60)
+"""
+
+
+async def test_what_a_command_has_started_is_signalled_and_ends_with_it(tmp_path):
+    noted = tmp_path / "pids"
+    with server(sys.executable, "-c", FAMILY, "{port}", str(noted)) as one:
+        await one.start()
+        one.signal(signal.SIGKILL)
+        await one.start()
+        first, second = map(int, noted.read_text().split())
+        await wait_until(lambda: not is_alive(first), "the end of the first")
+        assert is_alive(second)
+    await wait_until(lambda: not is_alive(second), "its end")
+
+
+async def test_what_is_left_of_one_that_has_ended_is_ended_too(tmp_path):
+    noted = tmp_path / "pids"
+    brief = FAMILY.replace("sleep(60)", "sleep(0)")
+    with server(sys.executable, "-c", brief, "{port}", str(noted)) as one, contextlib.suppress(ServerError):
+        await one.start()  # which fails where the first has ended before the second listens
+    await wait_until(lambda: not is_alive(int(noted.read_text())), "its end")
+
+
+async def test_of_two_that_start_it_again_one_does():
+    with server() as one:
+        await one.start()
+        one.signal(signal.SIGKILL)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.start)
+            nursery.start_soon(one.start)
+        before = one._process.pid
+        await one.start()
+        assert one._process.pid == before
+        assert await listens(one.target)
+
+
+def test_what_it_prints_is_diagnostics():
+    program = (
+        "import trio, sys\n"
+        "from trioproxy.chaos.servers import Server\n"
+        "server = Server(0, [sys.executable, '-c', 'print(\"words\"); raise SystemExit(3)'])\n"
+        "trio.run(server.start)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.stderr.startswith("words\n")
+    assert "ended with status 3" in done.stderr
+
+
 async def test_one_that_runs_already_is_left_alone():
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as sock:
         given = Given(f"127.0.0.1:{sock.getsockname()[1]}")
@@ -96,6 +161,12 @@ async def test_before_it_is_started_nothing_is_signalled():
     await one.ended()
     one.close()
     assert trio.current_time()
+
+
+def test_where_the_kernel_gives_away_all_ports_one_of_them_is_free(monkeypatch, tmp_path):
+    (tmp_path / "range").write_text("1024\t65535\n")
+    monkeypatch.setattr("trioproxy.chaos.servers._LOCAL_PORTS", tmp_path / "range")
+    assert 1024 < free_port() < 65_535
 
 
 def test_a_free_port_is_none_that_somebody_may_be_given_who_connects(monkeypatch):

@@ -6,7 +6,9 @@ What passes between them and the proxy is `hop`'s.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
+
+from trioproxy.chaos.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +31,8 @@ _END_SECONDS: Final = 5.0  # for a server to end by SIGTERM, before SIGKILL
 _LOOK_AGAIN: Final = 0.02
 _LOCAL_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _PORTS: Final = 16_000  # that one is chosen from
+_LEAST_PORT: Final = 1024
+_ENOUGH: Final = 4000  # ports, or one is taken of those that the kernel gives away
 
 
 class ServerError(Exception):
@@ -35,15 +41,18 @@ class ServerError(Exception):
 
 @attrs.define(eq=False)
 class Server:
-    """One upstream's process, always at the same port. Closing it kills it.
+    """One upstream's process and all that it starts, always at the same port. Closing it kills them.
 
-    The embedded one finds its port kept for it also while it is down; a command of the user's may not be able to share.
+    They are a process group of their own: a command is often a shell's or npm's, with the server below it. The embedded
+    one finds its port kept for it also while it is down; a command of the user's may not be able to share.
     """
 
     number: int
     command: Sequence[str] = EMBEDDED
     port: int = attrs.field(init=False)
     _process: subprocess.Popen[bytes] | None = attrs.field(default=None, init=False)
+    _ending: bool = attrs.field(default=False, init=False)  # it was sent something by which it may end
+    _starting: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _kept: socket.socket | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -56,35 +65,50 @@ class Server:
         return HOST, self.port
 
     async def start(self) -> None:
-        """Start it, once the last one has ended; returns when it listens. Raises ServerError."""
-        await self.ended()
-        command = [word.format(port=self.port, number=self.number) for word in self.command]
+        """Start it, once the last one has ended; returns when it listens. Raises ServerError.
+
+        One that was told nothing is left as it is: of two faults that have ended it, the first brings it back.
+        """
+        async with self._starting:
+            if self._process is not None and is_alive(self._process.pid) and not self._ending:
+                return
+            await self.ended()
+            await self._start()
+
+    async def _start(self) -> None:
+        said = {"{port}": str(self.port), "{number}": str(self.number)}
+        command = [re.sub(r"\{port\}|\{number\}", lambda found: said[found[0]], word) for word in self.command]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603, ASYNC220 - the user's own
+            # The user's own; what it says goes where diagnostics go, not between the verdicts.
+            self._process = process = subprocess.Popen(  # noqa: S603, ASYNC220
+                command, stdin=subprocess.DEVNULL, stdout=sys.__stderr__, process_group=0
+            )
         except OSError as error:
             raise ServerError(f"upstream {self.number}: {command[0]}: {error.strerror}") from error
+        self._ending = False
         with trio.move_on_after(START_SECONDS):
             while not await listens(self.target):
-                if self._process.poll() is not None:
-                    raise ServerError(f"upstream {self.number}: ended with status {self._process.returncode}")
+                if not is_alive(process.pid):
+                    self._kill()
+                    raise ServerError(f"upstream {self.number}: ended with status {process.returncode}")
                 await trio.sleep(_LOOK_AGAIN)
             return
         raise ServerError(f"upstream {self.number}: does not listen at port {self.port} after {START_SECONDS:g} s")
 
     async def ended(self) -> None:
-        """Wait for the end of its process; one that was told to end and does not is killed."""
+        """Wait for the end of its process; one that was told to end and does not is killed, as is what it has left."""
         if self._process is None:
             return
         with trio.move_on_after(_END_SECONDS):
-            while self._process.poll() is None:
+            while is_alive(self._process.pid):
                 await trio.sleep(_LOOK_AGAIN)
-            return
         self._kill()
 
     def signal(self, number: int) -> None:
-        """Send its process a signal, if it runs."""
+        """Send all of its processes a signal, if it runs."""
         if self._process is not None:
-            self._process.send_signal(number)
+            self._ending = number != signal.SIGCONT
+            os.killpg(self._process.pid, number)
 
     def close(self) -> None:
         """Kill it, also where it is stopped."""
@@ -93,9 +117,11 @@ class Server:
             self._kept.close()
 
     def _kill(self) -> None:
+        # Until its first process is waited for, nobody else can have the number of the group.
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._process = None
 
 
 @attrs.define(eq=False)
@@ -126,11 +152,14 @@ class Given:
 def free_port() -> int:
     """A port of loopback that nobody listens at now.
 
-    Below those that the kernel gives to whoever connects: it could not be had any more when it is to be bound.
+    Below those that the kernel gives to whoever connects, where there are some: one of these could not be had any more
+    when it is to be bound.
     """
-    least = int(_LOCAL_PORTS.read_text("ascii").split()[0])
+    least, most = map(int, _LOCAL_PORTS.read_text("ascii").split())
+    if least - _LEAST_PORT < _ENOUGH:  # as where a proxy was given all of them to connect from
+        least = most
     while True:  # ends: of a few thousand ports some are free, or nothing can be run here
-        port = random.randrange(max(least - _PORTS, 1024), least)
+        port = random.randrange(max(least - _PORTS, _LEAST_PORT), least)
         with contextlib.closing(socket.socket()) as sock, contextlib.suppress(OSError):
             sock.bind((HOST, port))
             return port
