@@ -108,6 +108,12 @@ async def test_what_is_left_of_one_that_has_ended_is_ended_too(tmp_path):
     await wait_until(lambda: not is_alive(int(noted.read_text())), "its end")
 
 
+async def test_somebody_else_at_its_port_is_not_taken_for_it(mock_end_seconds):
+    listening = pytest.raises(ServerError, match="something else listens at port")
+    with server("true") as one, socket.create_server(one.target), listening:
+        await one.start()
+
+
 async def test_of_two_that_start_it_again_one_does():
     with server() as one:
         await one.start()

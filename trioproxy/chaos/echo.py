@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from functools import partial
 from typing import Final
 
 import trio
@@ -20,7 +21,7 @@ _GOODBYE_SECONDS: Final = 2.0
 
 
 async def serve(port: int) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT: who comes then is refused, and who is there is told."""
     open_tunnels: set[WebSocketConnection] = set()
 
     async def echo(request: WebSocketRequest) -> None:
@@ -34,19 +35,20 @@ async def serve(port: int) -> None:
             open_tunnels.discard(websocket)
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(
-                lambda task_status: serve_websocket(
-                    echo, HOST, port, None, max_message_size=_MOST, task_status=task_status
-                )
+        async with trio.open_nursery() as tunnels:
+            listening = partial(
+                serve_websocket, echo, HOST, port, None, max_message_size=_MOST, handler_nursery=tunnels
             )
-            async for _ in signals:
-                break
+            async with trio.open_nursery() as listener:
+                await listener.start(listening)
+                async for _ in signals:
+                    break
+                listener.cancel_scope.cancel()
             with trio.move_on_after(_GOODBYE_SECONDS):
                 async with trio.open_nursery() as goodbye:
                     for websocket in open_tunnels:
                         goodbye.start_soon(_close, websocket)
-            nursery.cancel_scope.cancel()
+            tunnels.cancel_scope.cancel()
 
 
 async def _close(websocket: WebSocketConnection) -> None:

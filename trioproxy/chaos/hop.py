@@ -19,7 +19,7 @@ import trio
 from trioproxy.chaos import trail
 from trioproxy.chaos.faults.base import ConnectionFault, Opening
 from trioproxy.chaos.parts import Cut, Kind, Part, Splitter
-from trioproxy.chaos.servers import ServerError
+from trioproxy.chaos.servers import ServerError, keep_port
 from trioproxy.sockets import reset_on_close
 
 if TYPE_CHECKING:
@@ -74,16 +74,12 @@ class Hop:
                         turn.cancel_scope.cancel()
 
     def _bound(self) -> trio.socket.SocketType:
-        """A socket at the port, which keeps it whether it listens or not.
-
-        Linux keeps a port that a bind has named, not one that it has chosen (SOCK_BINDPORT_LOCK).
-        """
         try:
-            with _bound_to(self.host, self.port) as chosen:
-                self.port = chosen.getsockname()[1]
-                return trio.socket.from_stdlib_socket(_bound_to(self.host, self.port))
+            sock = keep_port(self.host, self.port)
         except OSError as error:
             raise ServerError(f"the hop of upstream {self.number}: {self.address}: {error.strerror}") from None
+        self.port = sock.getsockname()[1]
+        return trio.socket.from_stdlib_socket(sock)
 
     def _follow(self) -> None:
         """Listen or do not, from this moment on: who has begun a fault may connect in the next."""
@@ -158,17 +154,6 @@ class Hop:
     def on(self, link: _Link) -> Iterable[_On]:
         """The faults that concern this connection now."""
         return [on for on in self._on if on.chooses(link)]
-
-
-def _bound_to(host: str, port: int) -> stdlib.socket:
-    sock = stdlib.socket(stdlib.AF_INET, stdlib.SOCK_STREAM)
-    sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 @attrs.define(eq=False)

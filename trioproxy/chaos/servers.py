@@ -73,7 +73,16 @@ class Server:
             if self._process is not None and is_alive(self._process.pid) and not self._ending:
                 return
             await self.ended()
+            await self._until_free()
             await self._start()
+
+    async def _until_free(self) -> None:
+        """What was killed with its first process may end a little later."""
+        with trio.move_on_after(_END_SECONDS):
+            while await listens(self.target):
+                await trio.sleep(_LOOK_AGAIN)
+            return
+        raise ServerError(f"upstream {self.number}: something else listens at port {self.port}")
 
     async def _start(self) -> None:
         said = {"{port}": str(self.port), "{number}": str(self.number)}
@@ -165,22 +174,21 @@ def free_port() -> int:
             return port
 
 
-def keep_port() -> socket.socket:
-    """A socket at a port of loopback that nobody else is given while it is open.
+def keep_port(host: str = HOST, port: int = 0) -> socket.socket:
+    """A socket at a port, 0 for any, that nobody else is given while it is open, whether it listens or not.
 
     Who sets SO_REUSEADDR can listen at it all the same. Linux keeps a port that a bind has named, not one that it has
     chosen (SOCK_BINDPORT_LOCK).
     """
-    with _bound_to(0) as chosen:
-        port: int = chosen.getsockname()[1]
-        return _bound_to(port)
+    with _bound_to(host, port) as chosen:
+        return _bound_to(host, chosen.getsockname()[1])
 
 
-def _bound_to(port: int) -> socket.socket:
+def _bound_to(host: str, port: int) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((HOST, port))
+        sock.bind((host, port))
     except OSError:
         sock.close()
         raise

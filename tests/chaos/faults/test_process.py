@@ -9,6 +9,7 @@ from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.hop import Hop
+from trioproxy.chaos.processes import is_alive
 from trioproxy.chaos.runner import Stage
 from trioproxy.chaos.servers import Server, listens
 
@@ -58,12 +59,12 @@ async def test_a_restart_is_over_when_it_listens_again(stage):
 
 
 async def test_a_rolling_restart_takes_one_after_the_other(stage, monkeypatch):
-    began = []
+    began, send = [], Server.signal
 
     def noted(server, number):
         if number == signal.SIGTERM:
-            began.append((server.number, [other._process.poll() is None for other in stage.servers]))
-        server._process.send_signal(number)
+            began.append((server.number, [is_alive(other._process.pid) for other in stage.servers]))
+        send(server, number)
 
     monkeypatch.setattr(Server, "signal", noted)
     await FAULTS["rolling-restart"](pause=0.0).begin(stage, [0, 1])
