@@ -11,7 +11,7 @@ from trioproxy.chaos.expectations import judge
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.peers.kinds import KINDS, OURS, Kind
 from trioproxy.chaos.proxies import ProxyError
-from trioproxy.chaos.records import Comparison, Outcome
+from trioproxy.chaos.records import Outcome
 from trioproxy.chaos.scenario import LoadConfig, ProxyConfig, Scenario
 
 SHORT = Scenario(
@@ -37,8 +37,8 @@ THREADS = Kind("threads", cannot_start, missing, MappingProxyType({"worker-kill"
 BROKEN = Kind("broken", cannot_start, lambda: "1.2.3", remarks=lambda settings: [f"strict is {settings['websocket']}"])
 
 
-def result(*, comparisons=(), **expect):
-    outcome = Outcome(duration=1.0, tunnels=(), comparisons=comparisons)
+def result(**expect):
+    outcome = Outcome(duration=1.0, tunnels=())
     return Result(SHORT, 1, outcome, judge(expect, outcome))
 
 
@@ -58,13 +58,6 @@ def test_a_missing_program_is_told_before_anything_is_run():
     assert versions([BROKEN]) == {"broken": "1.2.3"}
     with pytest.raises(ChaosError, match="not installed: apt install it"):
         versions([BROKEN, THREADS])
-
-
-def test_whether_metrics_agree_is_not_asked_where_there_are_none():
-    seen = Comparison(what="tunnels", proxy=1, least=1, most=1)
-    for comparisons, names in (((), ["tunnels"]), ((seen,), ["tunnels", "disagreements"])):
-        entry = Entry("x", result(tunnels=0, disagreements=0, comparisons=comparisons))
-        assert [verdict.name for verdict in entry.verdicts] == names
 
 
 def test_the_exit_status_is_trioproxy_s_alone():

@@ -1,15 +1,22 @@
 """A run from beginning to end, with real processes."""
 
+import os
+import signal
+from random import Random
+
+import attrs
 import pytest
 import trio
+from support.waiting import wait_until
 
 from trioproxy.chaos.expectations import judge
-from trioproxy.chaos.faults import FAULTS
+from trioproxy.chaos.faults import FAULTS, Fault
+from trioproxy.chaos.hop import Hop
 from trioproxy.chaos.load import Load
 from trioproxy.chaos.measures import MEASURES
 from trioproxy.chaos.proxies import ProxyError, Trioproxy
 from trioproxy.chaos.records import End, Sample, Tunnel
-from trioproxy.chaos.runner import _sample, counted_by_clients, run
+from trioproxy.chaos.runner import _sample, counted_by_clients, is_harmed, run
 from trioproxy.chaos.scenario import LoadConfig, Scenario, UpstreamsConfig
 from trioproxy.chaos.scenario_file import load_scenario
 from trioproxy.chaos.servers import Server, ServerError, listens
@@ -56,7 +63,7 @@ async def test_a_killed_upstream_harms_its_own_tunnels_alone(tmp_path):
     assert span.begin <= happened.begin < span.end < happened.end  # its new process took a while
     harmed = [tunnel for tunnel in outcome.tunnels if tunnel.harmed]
     assert {tunnel.upstream for tunnel in harmed} == set(span.upstreams)
-    assert all(tunnel.opened < span.begin for tunnel in harmed)
+    assert all(tunnel.asked < happened.begin for tunnel in harmed)
     assert [words.split("  ")[-1] for words in said] == [
         f"kill {what}: upstream {span.upstreams[0]}" for what in ("begins", "is over")
     ]
@@ -67,11 +74,35 @@ async def test_servers_that_run_already(tmp_path):
     await server.start()
     try:
         upstreams = UpstreamsConfig(addresses=("{}:{}".format(*server.target),))
-        outcome, _ = await run_it(Scenario(duration=0.5, load=LOAD, upstreams=upstreams), tmp_path)
+        drawn = []
+
+        @attrs.frozen(kw_only=True, eq=False)
+        class Draws(Fault):
+            name = "draws"
+
+            async def begin(self, stage, upstreams):
+                drawn.append(stage.random.random())
+
+        scenario = Scenario(duration=0.5, load=LOAD, upstreams=upstreams, faults=(Draws(), Draws()))
+        outcome, _ = await run_it(scenario, tmp_path)
         assert MEASURES["handshake_success"].of(outcome) == 1
+        assert set(drawn) == {Random(f"3 stage {number}").random() for number in range(2)}  # whichever came first
         assert await listens(server.target)
     finally:
         server.close()
+
+
+async def test_a_proxy_that_crashes_is_what_came_of_the_run(tmp_path):
+    proxy = Trioproxy(tmp_path, {})
+
+    async def strike(load):
+        await wait_until(lambda: any(tunnel.echoed for tunnel in load.tunnels), "the first echo")
+        os.kill(proxy.pid, signal.SIGKILL)
+
+    outcome = await run(Scenario(duration=0.5, load=LOAD), proxy, seed=3, say=lambda _: None, watch=strike)
+    held = {verdict.name: verdict.held for verdict in judge({"disagreements": 0, "proxy_errors": 0}, outcome)}
+    assert held == {"disagreements": False, "proxy_errors": False}
+    assert (outcome.exit_status, outcome.comparisons) == (signal.SIGKILL, [])
 
 
 async def test_what_cannot_be_done_ends_the_run_and_everything_in_it(tmp_path):
@@ -97,6 +128,14 @@ async def test_what_the_proxy_says_meanwhile_is_noted_where_it_says_anything(aut
     with trio.move_on_after(3.5):
         await _sample(Proxy(), load, samples)
     assert samples == [Sample(0.0, 3), Sample(3.0, 5)]
+
+
+def test_harmed_is_a_tunnel_where_it_goes_and_not_where_it_was_tried_before():
+    hops = Hop(0, ("", 1)), Hop(1, ("", 2))
+    hops[1].harmed.add("0-0")
+    for upstream, harmed in ((0, False), (1, True), (None, True), (7, True)):
+        assert is_harmed(Tunnel("0-0", 0, 0.0, upstream=upstream), hops) is harmed
+    assert not is_harmed(Tunnel("0-1", 0, 0.0, upstream=1), hops)
 
 
 def test_what_was_on_its_way_where_a_tunnel_was_cut_may_have_been_counted_or_not():

@@ -38,11 +38,8 @@ class Entry:
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
-        """On what can be told of this proxy: not whether its metrics agree where it has none."""
-        if self.result is None:
-            return ()
-        told = bool(self.result.outcome.comparisons)
-        return [verdict for verdict in self.result.verdicts if told or verdict.name != "disagreements"]
+        """On what is asked of this proxy; none where there was no run."""
+        return self.result.verdicts if self.result else ()
 
 
 @attrs.frozen

@@ -212,7 +212,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             lambda o: max(shares(o), default=math.nan), "share", "Of the tunnels at the end: the upstream with most."
         ),
         "disagreements": Measure(
-            lambda o: sum(not comparison.agree for comparison in o.comparisons),
+            lambda o: sum(not each.agree for each in o.comparisons) if o.comparisons else math.nan,
             "",
             "Numbers that the proxy's metrics and the clients tell differently.",
         ),

@@ -33,7 +33,7 @@ _SETTLE_SECONDS: Final = 1.5 * _COUNT_SECONDS
 
 @attrs.define(eq=False)
 class Stage:
-    """What a run has started; see `faults.base.Stage`."""
+    """What a run has started, and the chance of one fault, whatever others do at the time; see `faults.base.Stage`."""
 
     hops: Sequence[Hop]
     servers: Sequence[Server | Given]
@@ -70,7 +70,6 @@ async def run(
             for hop in hops:
                 await services.start(hop.run)
             await proxy.start([hop.address for hop in hops])
-            stage = Stage(hops, servers, proxy, Random(f"{seed} stage"))
             load = Load(scenario.load, *proxy.address, seed=seed, duration=scenario.duration)
             timeline = spans(scenario, len(hops), seed)
             samples, happened = list[Sample](), list[Span]()
@@ -79,15 +78,16 @@ async def run(
                 beside.start_soon(_sample, proxy, load, samples)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(load.run)
-                    for fault in scenario.faults:
+                    for number, fault in enumerate(scenario.faults):
                         concerned = [span for span in timeline if span.fault is fault]
+                        stage = Stage(hops, servers, proxy, Random(f"{seed} stage {number}"))
                         nursery.start_soon(_follow, concerned, stage, load, say, happened)
                 beside.cancel_scope.cancel()
             comparisons = await _compare(proxy, load.tunnels)
             status = await proxy.stop()
             services.cancel_scope.cancel()
     for tunnel in load.tunnels:
-        tunnel.harmed = any(tunnel.name in hop.harmed for hop in hops)
+        tunnel.harmed = is_harmed(tunnel, hops)
     return Outcome(
         duration=scenario.duration,
         tunnels=load.tunnels,
@@ -99,6 +99,12 @@ async def run(
         exit_status=status,
         errors=proxy.errors(),
     )
+
+
+def is_harmed(tunnel: Tunnel, hops: Sequence[Hop]) -> bool:
+    """Whether a fault touched it where it went; one that struck an attempt before is the proxy's to make good."""
+    concerned = [hop for hop in hops if hop.number == tunnel.upstream] or hops
+    return any(tunnel.name in hop.harmed for hop in concerned)
 
 
 def _servers(scenario: Scenario) -> Sequence[Server | Given]:
@@ -152,7 +158,9 @@ async def _sample(proxy: UnderTest, load: Load, samples: list[Sample]) -> None:
 async def _compare(proxy: UnderTest, tunnels: Sequence[Tunnel]) -> Sequence[Comparison]:
     """What the proxy counted beside what the clients did."""
     await trio.sleep(_SETTLE_SECONDS)
-    counts = await proxy.counts()
+    counts: Mapping[str, float] = {}
+    with contextlib.suppress(RemoteError):  # it has crashed: what the clients saw of that is the outcome
+        counts = await proxy.counts()
     bounds = counted_by_clients(tunnels)
     return [
         Comparison(what=what, proxy=counts[what], least=least, most=most)

@@ -158,7 +158,7 @@ class Stage(Protocol):
 
     @property
     def random(self) -> Random:
-        """By the seed."""
+        """Of this fault alone, by the seed."""
         ...
 
 
