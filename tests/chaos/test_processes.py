@@ -74,6 +74,13 @@ def test_a_limit_of_descriptors_is_taken_back(parent):
     assert [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in parent] == before
 
 
+def test_what_is_gone_has_no_ports_and_gets_no_limit():
+    limits = DescriptorLimits()
+    limits.leave(0, [2**22])
+    limits.take_back()
+    assert local_ports(2**22) == set()
+
+
 async def test_a_limit_of_one_that_has_ended_is_nobody_s(parent):
     limits = DescriptorLimits()
     limits.leave(0, parent[1:])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import tomllib
 
@@ -65,7 +66,8 @@ async def started(tmp_path, upstream):
 
 
 async def test_it_serves_and_ends(started):
-    proxy = await started({})
+    taken_over = {"log": {"format": "json", "level": "error", "file": "/nowhere"}, "admin": {"address": ""}}
+    proxy = await started(taken_over)
     assert await listens(proxy.address)
     counts = ("tunnels", "open_tunnels", "messages_to_upstream", "messages_to_client")
     assert await proxy.counts() == dict.fromkeys(counts, 0)
@@ -83,6 +85,11 @@ async def test_its_orders_are_carried_out(started, tmp_path):
     assert tomllib.loads((tmp_path / "config.toml").read_text())["server"]["via"] == "changed"
     with pytest.raises(ProxyError, match=r"refused.*server.workers"):
         await proxy.reload({"server": {"workers": 3}})
+    usual = [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in workers]
+    proxy.limit_descriptors(50)
+    assert all(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] < 200 for pid in (proxy.pid, *workers))
+    proxy.limit_descriptors(None)
+    assert [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in workers] == usual
     await proxy.drain_upstream(0)
     assert (await proxy._status())["pools"][0]["upstreams"][0]["state"] == "draining"
     await proxy.resume_upstream(0)
@@ -112,6 +119,8 @@ async def test_it_may_be_left_without_descriptors(started):
     proxy.limit_descriptors(None)
     assert await listens(proxy.address)
     assert await proxy.stop() == 0
+    with pytest.raises(ProxyError, match="has ended"):
+        await proxy.reload({})
 
 
 async def test_one_that_does_not_start_says_why(started):

@@ -61,15 +61,22 @@ def kill_family(pid: int) -> None:
 
 
 def local_ports(pid: int) -> Collection[int]:
-    """The local TCP ports of a process's IPv4 sockets (proc(5), proc_net(5))."""
+    """The local TCP ports of a process's IPv4 sockets (proc(5), proc_net(5)); none of one that is gone."""
     inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
+    for entry in _descriptors(pid):
         with contextlib.suppress(OSError):  # closed meanwhile
             target = str(entry.readlink())
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
     rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
+def _descriptors(pid: int) -> Sequence[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return ()
 
 
 @attrs.define(eq=False)
@@ -79,13 +86,14 @@ class DescriptorLimits:
     _before: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
 
     def leave(self, spare: int, pids: Iterable[int]) -> None:
-        """Each may open only so many more than it has open."""
+        """Each that is still there may open only so many more than it has open."""
         for pid in pids:
-            self._before.setdefault(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE))
-            taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-            # The limit is one of numbers, and a process takes the lowest that is free (getrlimit(2), open(2)).
-            free = (number for number in count() if number not in taken)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), self._before[pid][1]))
+            with contextlib.suppress(ProcessLookupError):
+                self._before.setdefault(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE))
+                taken = {int(entry.name) for entry in _descriptors(pid)}
+                # The limit is one of numbers, and a process takes the lowest that is free (getrlimit(2), open(2)).
+                free = (number for number in count() if number not in taken)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), self._before[pid][1]))
 
     def take_back(self) -> None:
         """As many as before, for those that are still there."""

@@ -5,7 +5,6 @@ trioproxy itself is here; the others stand in `peers`.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -151,9 +150,13 @@ class Trioproxy:
         """See `UnderTest`: until every upstream that is reachable has been probed."""
         self._upstreams = upstreams
         base = base_settings("{}:{}".format(*self.address), self._admin, upstreams)
-        base["admin"]["chaos"] = True
-        base["server"]["handover"] = str(self.folder / "handover.sock")
-        self._in_force = laid_over(base, self.settings)
+        # What the run itself goes by, whatever configuration a scenario has taken over.
+        ours = {
+            "admin": {"address": self._admin, "chaos": True},
+            "server": {"handover": str(self.folder / "handover.sock")},
+            "log": {"format": "text", "level": "info", "file": ""},
+        }
+        self._in_force = laid_over(laid_over(base, self.settings), ours)
         self._config.write_text(as_toml(self._in_force), "utf-8")
         await self._spawn()
 
@@ -190,15 +193,20 @@ class Trioproxy:
         return counted([upstream for pool in (await self._status())["pools"] for upstream in pool["upstreams"]])
 
     async def reload(self, changes: Mapping[str, object]) -> None:
-        """See `faults.base.Proxy`; returns when the log tells how it went. Raises ProxyError where it was refused."""
+        """See `faults.base.Proxy`; returns when the log tells how it went. Raises ProxyError where it went badly."""
         wanted = laid_over(self._in_force, changes)
         new = self._config.with_suffix(".new")
         new.write_text(as_toml(wanted), "utf-8")
         new.replace(self._config)
         before = len(self._logged(" reload "))
-        os.kill(self.pid, signal.SIGHUP)
-        while len(lines := self._logged(" reload ")) == before:
-            await trio.sleep(_LOOK_AGAIN)
+        self._processes[-1].send_signal(signal.SIGHUP)
+        with trio.move_on_after(END_SECONDS):
+            while len(lines := self._logged(" reload ")) == before:
+                if self._processes[-1].poll() is not None:
+                    raise ProxyError("trioproxy has ended and cannot be reloaded")
+                await trio.sleep(_LOOK_AGAIN)
+        if len(lines) == before:
+            raise ProxyError(f"trioproxy does not reload within {END_SECONDS:g} s")
         if "result=applied" not in lines[-1]:
             raise ProxyError(f"the reload was refused: {lines[-1]}")
         self._in_force = wanted
@@ -241,11 +249,11 @@ class Trioproxy:
         await self._spawn()
 
     def limit_descriptors(self, spare: int | None) -> None:
-        """See `faults.base.Proxy`."""
+        """See `faults.base.Proxy`: for each of its processes."""
         if spare is None:
             self._limits.take_back()
         else:
-            self._limits.leave(spare, [self.pid])
+            self._limits.leave(spare, [self.pid, *children(self.pid)])
 
     async def stop(self) -> int | None:
         """SIGTERM; the worst exit status of its processes."""

@@ -46,7 +46,8 @@ class UpstreamsConfig:
 
     count: Count = setting(2, "How many, where they are started here.")
     command: tuple[Word, ...] = setting(
-        (), "A server instead of the embedded one; {port} and {number} in it are replaced."
+        (),
+        "A server instead of the embedded one; {port} and {number} in it are replaced. Faults reach all its processes.",
     )
     addresses: tuple[UpstreamAddress, ...] = setting((), "Servers that run already and echo; nothing is started then.")
     hops: tuple[HopAddress, ...] = setting(
@@ -64,7 +65,10 @@ class UpstreamsConfig:
 class ProxyConfig:
     """[proxy]: the proxy under test. A trioproxy that is started for the run, or one that runs already."""
 
-    settings: Mapping[str, Any] = table(dict, "Tables and keys of config.toml, laid over those a run begins with.")
+    settings: Mapping[str, Any] = table(
+        dict,
+        "Tables and keys of config.toml, laid over those a run begins with; its admin and its log are the run's.",
+    )
     address: AdminAddress = setting("", 'Where clients reach a proxy that runs already; "": one is started.')
     admin: AdminAddress = setting("", 'Where its admin is, if it is a trioproxy; "": nothing is asked of it.')
     token_file: FileOrNone = setting("", "File with the token of its admin.")

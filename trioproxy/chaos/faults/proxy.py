@@ -5,6 +5,7 @@ How they are given to one kind of proxy or another is `proxies`'.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping  # noqa: TC003 - read with the scenario's settings
@@ -34,7 +35,8 @@ class WorkerKill(Fault):
         ports = stage.proxy.ports(worker)
         for hop in stage.hops:
             hop.harm(ports)
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(worker, signal.SIGKILL)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -284,7 +284,8 @@ class HAProxy:
 
     async def stop(self) -> int | None:
         """SIGTERM; 143 is how it says that it has obeyed."""
-        os.kill(self._running.pids[-1], signal.SIGTERM)
+        for pid in self._running.alive():
+            os.kill(pid, signal.SIGTERM)
         ended = await self._running.ended(self._running.pids)
         return 0 if ended and self._running.worst in {0, 128 + signal.SIGTERM} else 1
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import trio
 
 from trioproxy.chaos.peers.program import Program, Running
 from trioproxy.chaos.peers.settings import COMMON, pool_of, remarks, understood
@@ -144,10 +145,17 @@ class Nginx:
         """See `UnderTest`. As a daemon: one that is not cannot be upgraded (its own rule for SIGUSR2)."""
         self._upstreams = upstreams
         await self._write(self.settings)
-        await self._running.command(*self._words)
+        with trio.CancelScope(shield=True):  # what is a daemon and not noted would be left behind
+            await self._running.command(*self._words)
+            await self._running.until(
+                self._has_begun, "without a process id"
+            )  # its parent ends before it has noted that
         self._running.pids.append(self._pid())
         await self._running.until_listening(self.address)
         await self._running.until(self._has_workers, "without workers")  # it listens before it has them
+
+    async def _has_begun(self) -> bool:
+        return self._pid() != 0
 
     async def _has_workers(self) -> bool:
         return len(self.workers()) >= self._count
