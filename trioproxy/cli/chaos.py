@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -33,8 +34,12 @@ FILE: Final = click.Path(dir_okay=False)
 
 def _in_a_folder(_context: click.Context, _parameter: click.Parameter, path: str | None) -> str | None:
     """A file that is written when a run is over: better to know before that it cannot be."""
-    if path is not None and not (folder := Path(path).parent).is_dir():
+    if path is None:
+        return None
+    if not (folder := Path(path).parent).is_dir():
         raise click.BadParameter(f"there is no folder {folder}")
+    if not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise click.BadParameter(f"{path} may not be written")
     return path
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from trioproxy.chaos.expectations import Verdict
     from trioproxy.chaos.records import Outcome, Tunnel
+    from trioproxy.chaos.timeline import Span
 
 FORMAT: Final = 1
 
@@ -35,19 +36,17 @@ def document(title: str, seed: int, outcome: Outcome, verdicts: Sequence[Verdict
         "measures": {
             name: {"value": _number(measure.of(outcome)), "unit": measure.unit} for name, measure in MEASURES.items()
         },
-        "faults": [
-            {"fault": span.name, "begin": span.begin, "end": span.end, "upstreams": list(span.upstreams)}
-            for span in outcome.spans
-        ],
-        "happened": [
-            {"fault": span.name, "begin": span.begin, "end": span.end, "upstreams": list(span.upstreams)}
-            for span in outcome.happened
-        ],
+        "faults": list(map(_span, outcome.spans)),
+        "happened": list(map(_span, outcome.happened)),
         "comparisons": [{**attrs.asdict(each), "agree": each.agree} for each in outcome.comparisons],
         "samples": [attrs.asdict(each) for each in outcome.samples],
         "proxy": {"exit_status": outcome.exit_status, "errors": list(outcome.errors)},
         "tunnels": [_tunnel(tunnel) for tunnel in outcome.tunnels],
     }
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {"fault": span.name, "begin": span.begin, "end": span.end, "upstreams": list(span.upstreams)}
 
 
 def _tunnel(tunnel: Tunnel) -> dict[str, Any]:

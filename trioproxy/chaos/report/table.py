@@ -76,9 +76,7 @@ def _markdown(table: Table) -> Iterator[str]:
     for row in table.rows:
         yield f"\n### {row.name}\n\n{row.title}.\n"
         yield from _rows([["", *(entry.proxy for entry in row.entries)], *_cells(row)])
-        missed = [
-            f"{entry.proxy}: {verdict}" for entry in row.entries for verdict in entry.verdicts if not verdict.held
-        ]
+        missed = list(_missed(row))
         whys = [f"{entry.proxy}: {why}" for entry in row.entries if (why := _why(entry))]
         if missed or whys:
             yield ""
