@@ -11,6 +11,7 @@ from support.frames import CLOSE, PING, PONG, TEXT, WebSocket, close_payload, up
 from support.scripted import proxying
 
 from trioproxy import metrics as m
+from trioproxy.client import Entrance
 from trioproxy.config import WebSocketConfig
 from trioproxy.context import Context
 from trioproxy.errors import Reason
@@ -18,7 +19,17 @@ from trioproxy.relay.pump import Pump
 from trioproxy.upstreams import Upstream
 
 # What all tunnels share, and code: none of it is held for one tunnel alone.
-SHARED = (Context, Pump, Upstream, trio.lowlevel.Task, type, types.ModuleType, types.FunctionType, types.CodeType)
+SHARED = (
+    Context,
+    Entrance,
+    Pump,
+    Upstream,
+    trio.lowlevel.Task,
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.CodeType,
+)
 
 
 async def echoing(http):
