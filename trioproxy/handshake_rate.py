@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HANDSHAKE_RATE: Final = "handshake_rate"  # the series of the board; its label is the listener's address
 SECOND: Final = 1_000_000_000  # in nanoseconds
 SLOWEST: Final = 1e-9  # upgrades a second: one in 30 years, whose nanoseconds a cell still holds
-# Who is refused is told to come when it would be their turn if all came then; but nobody is sent away for longer.
+# Who is refused is told to come when it would be their turn if all came then; for others nobody waits longer.
 MOST_SPREAD: Final = 60 * SECOND
 
 
@@ -56,5 +56,6 @@ class HandshakeRate:
                 return 0
             self.marks.set(before)
         wait = taken - limit
-        self._told = min(max(self._told, now) + cost, now + MOST_SPREAD)
+        # Of those who are refused the other processes have their part, and tell them the same.
+        self._told = min(max(self._told, now) + cost * (1 + len(others)), now + MOST_SPREAD)
         return max(1, -(-max(wait, self._told - now) // SECOND))

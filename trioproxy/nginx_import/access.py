@@ -57,7 +57,8 @@ def read_access(levels: Levels, notes: Notes) -> Access:
         lists["deny"] = list(_ALL)
     elif otherwise != "deny" and lists["allow"]:
         # An allowed one is an exception from those that are denied: all others may come, too.
-        lists["allow"] = [*lists["allow"], *(word for word in _ALL if word not in lists["deny"])] * bool(lists["deny"])
+        others = (word for word in _ALL if word not in lists["deny"])
+        lists["allow"] = [*lists["allow"], *others] if lists["deny"] else []
     first = {name: next(iter(named(rules, name)), None) for name in lists}
     return Access(lists["allow"], lists["deny"], first["allow"] or first["deny"], first["deny"] or first["allow"])
 
