@@ -38,6 +38,7 @@ from trioproxy.control_messages import (
     Resolve,
     Start,
     UpstreamNews,
+    encode,
 )
 from trioproxy.metrics import Metrics
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board
@@ -152,6 +153,19 @@ async def test_commands_are_answered_or_refused(tmp_path, monkeypatch):
         assert answer.result["state"] == "draining"
         assert (await get(run.address)).status == 503
         await run.command("resume_upstream", pool=POOL, address=run.upstream)
+        assert (await get(run.address)).status == 200
+
+
+async def test_of_commands_that_come_together_the_last_one_holds(tmp_path, monkeypatch):
+    async with supervised(tmp_path, monkeypatch) as run:
+        run.sockets[1].close()
+        where = {"pool": POOL, "address": run.upstream}
+        drain, resume = (("drain_upstream", {**where, "spread": 0, "timeout": 60}), ("resume_upstream", where))
+        asks = [Ask(number, *command) for number, command in enumerate([drain, resume] * 10)]
+        await run.channel._sock.send(b"".join(b"0 " + encode(ask) for ask in asks))
+        answers = [await run.hear() for _ in range(20)]
+        assert [answer.number for answer in answers] == list(range(20))
+        assert answers[-1].result["state"] == "up"
         assert (await get(run.address)).status == 200
 
 

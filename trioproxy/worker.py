@@ -7,6 +7,7 @@ the supervisor's; those that a terminal or a service manager sends to all proces
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -109,6 +110,7 @@ async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
             await proxy.start()
             services.start_soon(worker.pass_on_wishes)
             services.start_soon(worker.pass_on_failures)
+            services.start_soon(worker.answer)
             await worker.tell(Ready())
             await worker.listen()
             services.cancel_scope.cancel()
@@ -128,6 +130,9 @@ class Worker:
     _failed: set[Upstream] = attrs.field(factory=set, init=False)  # of which the supervisor has not heard
     _failure: trio.Event = attrs.field(factory=trio.Event, init=False)
     _over: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _asked: tuple[trio.MemorySendChannel[Ask], trio.MemoryReceiveChannel[Ask]] = attrs.field(
+        factory=partial(trio.open_memory_channel, math.inf), init=False
+    )
 
     async def tell(self, message: Message) -> None:
         """Say something, if there is still anybody to hear it: `listen` finds out that there is not."""
@@ -154,7 +159,7 @@ class Worker:
             case Release():
                 self._release(message.worker)
             case Ask():
-                self.proxy.services.start_soon(self._answer, message)
+                self._asked[0].send_nowait(message)
             case Prepare():
                 self.proxy.services.start_soon(self._prepare, message, socks)
             case Commit():
@@ -224,6 +229,11 @@ class Worker:
     def _release(self, worker: int) -> None:
         for scope in self._adopted.pop(worker, []):
             scope.cancel()
+
+    async def answer(self) -> None:
+        """Do what was asked, one after the other: of two commands the later one holds."""
+        async for ask in self._asked[1]:
+            await self._answer(ask)
 
     async def _answer(self, ask: Ask) -> None:
         command = self._command(ask.what)
