@@ -1,11 +1,16 @@
 """The command, as people use it."""
 
 import json
+import os
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
 
+import click
+import pytest
+
 from trioproxy.chaos.scenario_file import shipped
+from trioproxy.cli.chaos import _in_a_folder
 
 SHORT = 'title = "Nothing goes wrong"\nduration = 1\n[load]\nclients = 2\n[[faults]]\nfault = "latency"\ndelay = 0.001\n[expect]\n'
 
@@ -70,9 +75,22 @@ def test_what_does_not_start_is_one_line_and_status_1(tmp_path):
     assert (done.returncode, done.stderr) == (1, "trioproxy: upstream 127.0.0.1:1: nothing listens there\n")
 
 
+def test_a_report_that_may_not_be_written_is_refused_before_the_run(monkeypatch, tmp_path):
+    path = tmp_path / "x.json"
+    asked = []
+    monkeypatch.setattr("os.access", lambda *what: asked.append(what))  # nobody is root then
+    for _ in ("its folder", "itself"):
+        with pytest.raises(click.BadParameter, match=r"x\.json may not be written"):
+            _in_a_folder(None, None, str(path))
+        path.touch()
+    assert asked == [(tmp_path, os.W_OK), (str(path), os.W_OK)]
+
+
 def test_several_proxies_make_a_table_and_what_does_not_go_together_is_status_2(tmp_path):
     scenario = tmp_path / "mine.toml"
     scenario.write_text(SHORT + "min_tunnels = 9\n")
+    running = tmp_path / "running.toml"
+    running.write_text('[proxy]\naddress = "127.0.0.1:1"\n')
     done = chaos(scenario, "--length", 0.3, "--proxy", "trioproxy", folder=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "trioproxy: NOT MET: tunnels >= 9, measured 2\n" in done.stdout
@@ -84,6 +102,7 @@ def test_several_proxies_make_a_table_and_what_does_not_go_together_is_status_2(
         ),
         ((scenario, "--proxy", "all", "--html", "x.html"), "--html and --junit are for one run"),
         ((scenario, "--html", "nowhere/x.html"), "there is no folder nowhere"),
+        ((running, "--proxy", "nginx", "--html", "x.html"), "running names a proxy that runs already"),
         ((scenario, "--proxy", "squid"), "'squid' is not one of"),
     ):
         done = chaos(*words, folder=tmp_path)

@@ -214,7 +214,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "disagreements": Measure(
             lambda o: sum(not each.agree for each in o.comparisons) if o.comparisons else math.nan,
             "",
-            "Numbers that the proxy's metrics and the clients tell differently.",
+            "Numbers that the proxy's metrics and the clients tell differently; not measured where those tell none.",
         ),
         "proxy_errors": Measure(
             lambda o: len(o.errors) + bool(o.exit_status), "", "Errors in the proxy's log, and a bad end of it."

@@ -18,14 +18,14 @@ from trioproxy.chaos.peers.kinds import KINDS
 from trioproxy.chaos.report import About, document, junit, page, summary, verdict_lines
 from trioproxy.chaos.scenario_file import load_scenario, scenario_text, shipped
 from trioproxy.cli import FAILED, ConfigProblems
-from trioproxy.cli._chaos.beside import ALL, Wanted, beside
+from trioproxy.cli._chaos.beside import ALL, Wanted, beside, refuse_running
 from trioproxy.cli._chaos.showing import Silent, showing
 from trioproxy.config_file import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trioproxy.chaos.command import Make
+    from trioproxy.chaos.command import Make, Result
     from trioproxy.chaos.scenario import Scenario
 
 
@@ -96,6 +96,8 @@ def chaos(
         scenarios = {Path(name).stem: _load(name, length) for name in ([scenario] if scenario else shipped())}
         return _compare(Wanted(scenarios, proxies, seed, length, json_path, markdown_path, quiet))
     wanted = _load(scenario, length)
+    if proxies:
+        refuse_running(Path(scenario).stem, wanted)
     source = scenario_text(scenario)
     again = _again(scenario, proxies, seed, length)
     seed = wanted.seed if seed is None else seed
@@ -110,24 +112,31 @@ def chaos(
         raise click.ClickException(str(error)) from None
     lines = verdict_lines(result.verdicts) if quiet else summary(result.outcome, result.verdicts)
     click.echo("\n".join(lines))
+    about = About(
+        name=Path(scenario).stem,
+        title=wanted.title,
+        seed=seed,
+        source=source,
+        proxy=which,
+        command=again,
+        begun=clock,
+    )
+    _write(about, result, time.monotonic() - begun, json_path, html_path, junit_path)
+    return 0 if result.passed else FAILED
+
+
+def _write(
+    about: About, result: Result, took: float, json_path: str | None, html_path: str | None, junit_path: str | None
+) -> None:
+    """The reports that are asked for."""
+    outcome, verdicts = result.outcome, result.verdicts
     if json_path:
-        told = document(wanted.title, seed, result.outcome, result.verdicts)
+        told = document(about.title, about.seed, outcome, verdicts)
         Path(json_path).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     if html_path:
-        about = About(
-            name=Path(scenario).stem,
-            title=wanted.title,
-            seed=seed,
-            source=source,
-            proxy=which,
-            command=again,
-            begun=clock,
-        )
-        Path(html_path).write_text(page(about, result.outcome, result.verdicts), "utf-8")
+        Path(html_path).write_text(page(about, outcome, verdicts), "utf-8")
     if junit_path:
-        took = time.monotonic() - begun
-        Path(junit_path).write_text(junit(Path(scenario).stem, took, result.verdicts), "utf-8")
-    return 0 if result.passed else FAILED
+        Path(junit_path).write_text(junit(about.name, took, verdicts), "utf-8")
 
 
 def _proxy(scenario: Scenario, names: Sequence[str]) -> tuple[str, Make | None]:

@@ -44,8 +44,8 @@ class Wanted:
 def beside(wanted: Wanted) -> int:
     """Run them all and show the tables; the exit status is trioproxy's alone. Raises ChaosError, ClickException."""
     say: Callable[[str], None] = _nothing if wanted.quiet else click.echo
-    if given := [name for name, scenario in wanted.scenarios.items() if scenario.proxy.address]:
-        raise click.UsageError(f"{given[0]} names a proxy that runs already: it cannot be compared with others.")
+    for name, scenario in wanted.scenarios.items():
+        refuse_running(name, scenario)
     names = list(KINDS) if ALL in wanted.proxies else list(dict.fromkeys(wanted.proxies)) or [OURS]
     kinds = [KINDS[name] for name in names]
     told = versions(kinds)
@@ -65,6 +65,12 @@ def beside(wanted: Wanted) -> int:
     if wanted.markdown_path and written:
         Path(wanted.markdown_path).write_text(markdown(table).join(written), "utf-8")
     return 0 if table.passed else FAILED
+
+
+def refuse_running(name: str, scenario: Scenario) -> None:
+    """Raises UsageError for a scenario that is of one proxy alone."""
+    if scenario.proxy.address:
+        raise click.UsageError(f"{name} names a proxy that runs already: it cannot be compared with others.")
 
 
 def _nothing(line: str) -> None:
