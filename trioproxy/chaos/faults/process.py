@@ -88,9 +88,10 @@ class RollingRestart(Fault):
         return attrs.evolve(super().stretched(factor), pause=self.pause * factor)
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
-        for upstream in upstreams:
+        for place, upstream in enumerate(upstreams):
+            if place:
+                await trio.sleep(self.pause)
             await restart(stage, upstream)
-            await trio.sleep(self.pause)
 
 
 async def restart(stage: Stage, upstream: int) -> None:
