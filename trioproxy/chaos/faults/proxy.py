@@ -12,6 +12,7 @@ from collections.abc import Mapping  # noqa: TC003 - read with the scenario's se
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import trio
 
 from trioproxy.chaos.faults.base import Fault, Share
 from trioproxy.config import CloseCode, CountOrNone, SecondsOrNone, setting, table
@@ -32,7 +33,7 @@ class WorkerKill(Fault):
 
     async def begin(self, stage: Stage, upstreams: Sequence[int]) -> None:
         worker = stage.random.choice(stage.proxy.workers())
-        ports = stage.proxy.ports(worker)
+        ports = await trio.to_thread.run_sync(stage.proxy.ports, worker)  # the load goes on meanwhile
         for hop in stage.hops:
             hop.harm(ports)
         with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
