@@ -63,8 +63,11 @@ def test_what_does_not_start_is_said_in_a_line(changes, words):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_everything_that_was_started(number):
+def test_a_signal_ends_everything_that_was_started(number, request):
     assert threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(number)
+    request.addfinalizer(lambda: signal.signal(number, before))
+    signal.signal(number, signal.SIG_DFL)  # under nohup the tests ignore SIGHUP
 
     async def strike(_):
         os.kill(os.getpid(), number)
