@@ -11,6 +11,8 @@ import pytest
 from support.processes import PEERS, PYTHON
 from support.waiting import PATIENCE_SECONDS
 
+from trioproxy.chaos.servers import keep_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -68,6 +70,10 @@ async def _start(programs: Programs, kind: str, name: str, port: int) -> tuple[P
 
 
 async def run_server(programs: Programs, kind: str, name: str = "one", *, port: int = 0) -> PeerServer:
+    """On a port that stays its own also while it is down: others' connections would get it meanwhile."""
+    if not port:
+        programs.kept.append(keep_port())
+        port = programs.kept[-1].getsockname()[1]
     program, port = await _start(programs, kind, name, port)
     return PeerServer(programs, kind, name, program, port)
 

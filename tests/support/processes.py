@@ -20,6 +20,7 @@ import trio
 from support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +148,7 @@ class Programs:
     nursery: trio.Nursery
     folder: Path
     started: list[Program] = attrs.Factory(list)
+    kept: list[socket.socket] = attrs.Factory(list)  # at ports that nobody else is to get
 
     async def start(
         self,
@@ -189,6 +191,8 @@ class Programs:
             program.kill()  # also ends a stopped process
         for program in self.started:
             await program.process.wait()
+        for sock in self.kept:
+            sock.close()
 
     def assert_no_traceback(self) -> None:
         for program in self.started:
