@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trioproxy.chaos.peers.settings import pool_of
+from trioproxy.chaos.peers.settings import PROBE_KEY, pool_of
 from trioproxy.chaos.proxies import POOL
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from trioproxy.config import Config, PoolConfig
 
 _TYPE: Final = "type.googleapis.com/envoy"
-_KEY: Final = "dHJpb3Byb3h5IGNoYW9zIQ=="  # any 16 bytes
 _RETRY: Final[Mapping[str, str]] = {"connect": "connect-failure", "closed": "reset", "5xx": "5xx"}
 
 Json = dict[str, Any]
@@ -130,7 +129,7 @@ def _probes(pool: PoolConfig) -> Json:
     elif health.probe == "websocket":
         # Its HTTP check waits for the end of an answer, and a 101 has none: the handshake in bytes.
         fields = {"Host": health.host or POOL, "Connection": "Upgrade", "Upgrade": "websocket", **health.headers}
-        fields |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": _KEY}
+        fields |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": PROBE_KEY}
         request = f"GET {health.path} HTTP/1.1\r\n" + "".join(f"{name}: {each}\r\n" for name, each in fields.items())
         send = {"text": f"{request}\r\n".encode().hex()}
         check["tcp_health_check"] = {"send": send, "receive": [{"text": b"HTTP/1.1 101 ".hex()}]}

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trioproxy.chaos.peers.program import Program, Running
-from trioproxy.chaos.peers.settings import COMMON, pool_of, remarks, understood
+from trioproxy.chaos.peers.settings import COMMON, PROBE_KEY, ms, pool_of, remarks, understood
 from trioproxy.chaos.processes import DescriptorLimits, children, handles
 from trioproxy.chaos.proxies import NO_VERBS, POOL, ProxyError, laid_over
 from trioproxy.chaos.servers import HOST, free_port
@@ -47,7 +47,6 @@ _RETRY: Final[Mapping[str, str]] = {
     "closed": "empty-response",
     "5xx": "500 502 503 504",
 }
-_KEY: Final = "dHJpb3Byb3h5IGNoYW9zIQ=="  # any 16 bytes
 NO_STATE: Final = "1\n"  # of servers, as it writes it: the version of the format
 _DESCRIPTORS: Final = 200  # for all that is no connection
 
@@ -65,8 +64,8 @@ global
     maxconn {min(config.limits.max_connections, most)}
     stats socket {folder}/admin.sock mode 600 level admin expose-fd listeners
     server-state-file {folder}/servers.state   # so that what was drained stays drained when it is reloaded
-    hard-stop-after {_ms(drain.timeout)}          # else an old process stays as long as its last tunnel
-    {f"close-spread-time {_ms(drain.spread)}" if drain.spread else ""}
+    hard-stop-after {ms(drain.timeout)}          # else an old process stays as long as its last tunnel
+    {f"close-spread-time {ms(drain.spread)}" if drain.spread else ""}
 
 defaults
     mode http
@@ -76,14 +75,14 @@ defaults
     option redispatch 1                     # a retry goes to another server at once
     retries {pool.attempts - 1}
     retry-on {" ".join(_RETRY[each] for each in pool.retry_on) or "none"}
-    timeout http-request {_ms(timeouts.head)}
-    timeout connect {_ms(timeouts.connect)}
-    timeout server {_ms(timeouts.handshake)}          # until the 101; the tunnel has its own
-    timeout client {_ms(timeouts.keep_alive)}
-    timeout http-keep-alive {_ms(timeouts.keep_alive)}
-    timeout tunnel {_ms(timeouts.tunnel_idle)}
-    timeout client-fin {_ms(timeouts.close)}          # of a client that vanishes while its tunnel ends
-    timeout queue {_ms(pool.queue_timeout)}
+    timeout http-request {ms(timeouts.head)}
+    timeout connect {ms(timeouts.connect)}
+    timeout server {ms(timeouts.handshake)}          # until the 101; the tunnel has its own
+    timeout client {ms(timeouts.keep_alive)}
+    timeout http-keep-alive {ms(timeouts.keep_alive)}
+    timeout tunnel {ms(timeouts.tunnel_idle)}
+    timeout client-fin {ms(timeouts.close)}          # of a client that vanishes while its tunnel ends
+    timeout queue {ms(pool.queue_timeout)}
 {_keepalive(config)}
 
 frontend public
@@ -115,36 +114,32 @@ def _servers(config: Config) -> str:
     health, most = pool.health, pool.passive.max_failures
     words = []
     if health.probe != "none":
-        words.append(f"check inter {_ms(health.interval)} fall {health.fall} rise {health.rise}")
+        words.append(f"check inter {ms(health.interval)} fall {health.fall} rise {health.rise}")
     # Without pings, this is how it gets those away who talk to a server that has vanished.
     if config.websocket.ping_interval or health.on_down == "close":
         words.append("on-marked-down shutdown-sessions")
     if most:
         words.append(f"observe layer7 error-limit {most} on-error mark-down")
     if pool.slow_start:
-        words.append(f"slowstart {_ms(pool.slow_start)}")
+        words.append(f"slowstart {ms(pool.slow_start)}")
     return f"    default-server {' '.join(words)}" if words else ""
 
 
 def _probe(pool: PoolConfig) -> str:
     health = pool.health
     if health.probe in {"none", "tcp"}:
-        return f"    timeout check {_ms(health.timeout)}"
+        return f"    timeout check {ms(health.timeout)}"
     fields = {"Host": health.host or POOL, **health.headers}
     statuses = ",".join(map(str, health.expect))
     if health.probe == "websocket":
         fields |= {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-        fields |= {"Sec-WebSocket-Key": _KEY}
+        fields |= {"Sec-WebSocket-Key": PROBE_KEY}
         statuses = "101"
     sent = " ".join(f'hdr {name} "{value}"' for name, value in fields.items())
-    return f"""    timeout check {_ms(health.timeout)}
+    return f"""    timeout check {ms(health.timeout)}
     option httpchk
     http-check send meth GET uri {health.path} ver HTTP/1.1 {sent}
     http-check expect status {statuses}"""
-
-
-def _ms(seconds: float) -> str:
-    return f"{round(seconds * 1000)}ms"
 
 
 @attrs.define(eq=False)

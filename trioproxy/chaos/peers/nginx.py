@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from trioproxy.chaos.peers.program import Program, Running
-from trioproxy.chaos.peers.settings import COMMON, pool_of, remarks, understood
+from trioproxy.chaos.peers.settings import COMMON, ms, pool_of, remarks, understood
 from trioproxy.chaos.processes import DescriptorLimits, children, local_ports
 from trioproxy.chaos.proxies import NO_VERBS, POOL, ProxyError, laid_over
 from trioproxy.chaos.servers import HOST, free_port
@@ -62,7 +62,7 @@ def nginx_config(config: Config, folder: Path, drained: Collection[str] = ()) ->
     return f"""
 {"user root;" if os.geteuid() == 0 else ""}         # so that a worker can use a folder that is root's alone
 worker_processes {config.server.workers or "auto"};
-worker_shutdown_timeout {_ms(config.server.drain.timeout)};   # else an old worker stays as long as its last tunnel
+worker_shutdown_timeout {ms(config.server.drain.timeout)};   # else an old worker stays as long as its last tunnel
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log notice;
 events {{
@@ -86,8 +86,8 @@ http {{
 {servers}    }}
     server {{
         listen {config.listeners[0].address};
-        client_header_timeout {_ms(timeouts.head)};
-        keepalive_timeout {_ms(timeouts.keep_alive)};
+        client_header_timeout {ms(timeouts.head)};
+        keepalive_timeout {ms(timeouts.keep_alive)};
         location / {{
             proxy_pass http://{POOL};
             proxy_http_version 1.1;
@@ -100,9 +100,9 @@ http {{
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Real-IP $remote_addr;
             {f'proxy_set_header Via "1.1 {config.server.via}";' if config.server.via else ""}
-            proxy_connect_timeout {_ms(timeouts.connect)};
-            proxy_read_timeout {_ms(timeouts.tunnel_idle)};  # of the handshake and of the tunnel alike
-            proxy_send_timeout {_ms(timeouts.tunnel_idle)};
+            proxy_connect_timeout {ms(timeouts.connect)};
+            proxy_read_timeout {ms(timeouts.tunnel_idle)};  # of the handshake and of the tunnel alike
+            proxy_send_timeout {ms(timeouts.tunnel_idle)};
             proxy_next_upstream {" ".join(words) or "off"};
             proxy_next_upstream_tries {pool.attempts};
             {"proxy_socket_keepalive on;" if config.websocket.ping_interval else ""}
@@ -110,10 +110,6 @@ http {{
     }}
 }}
 """
-
-
-def _ms(seconds: float) -> str:
-    return f"{round(seconds * 1000)}ms"
 
 
 @attrs.define(eq=False)

@@ -37,6 +37,9 @@ COMMON: Final = frozenset(
 )
 
 
+PROBE_KEY: Final = "dHJpb3Byb3h5IGNoYW9zIQ=="  # of a probe's upgrade: any 16 bytes
+
+
 def understood(listener: str, upstreams: Sequence[str], settings: Mapping[str, Any]) -> Config:
     """The configuration that trioproxy would have in this place, every default filled in. Raises ProxyError."""
     whole = laid_over(base_settings(listener, "", upstreams), settings)
@@ -80,3 +83,8 @@ def _keys(settings: Mapping[str, Any], above: str = "") -> Iterator[str]:
 def _within(key: str, names: Collection[str]) -> str:
     """The one of these keys and tables that has it; empty for none."""
     return next((name for name in names if key == name or key.startswith(f"{name}.")), "")
+
+
+def ms(seconds: float) -> str:
+    """A time as nginx and HAProxy write it."""
+    return f"{round(seconds * 1000)}ms"
