@@ -20,6 +20,7 @@ RANKS = (
     {"_version", "errors"}  # errors: below wire, whose parsers raise them
     | {"addresses", "origins"},  # below config, whose lists they are
     {"sockets", "readiness"},  # beside the pure ones, and nothing but Trio below them
+    {"tls"},  # sockets' other half: what goes over them
     {"wire", "config", "config_rules", "config_syntax"},  # config's rules and syntax: files of their own, for size
     {"balancing", "health", "routing", "board", "config_file"}
     | {"shared_board"}  # board's other half: what is not pure about several processes

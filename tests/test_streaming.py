@@ -6,6 +6,7 @@ import random
 
 import pytest
 import trio
+from support.certificates import authority
 from support.serving import no_descriptors_left, stream_pair
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
@@ -22,7 +23,9 @@ from trioproxy.streaming import (
     receive,
     receive_at_once,
     send,
+    was_truncated,
 )
+from trioproxy.tls import TlsStream
 
 # Ends of connections
 
@@ -245,3 +248,82 @@ async def test_that_a_peer_has_hung_up_shows_behind_what_it_has_sent():
         near.close()
         assert not has_hung_up(near)  # there is nothing to ask any more
     assert not has_hung_up(memory_stream_pair()[0])
+
+
+# With TLS
+
+
+@pytest.fixture
+async def tls_pair(tmp_path):
+    trusted, ends = authority(tmp_path), {}
+    near, far = await stream_pair()
+
+    async def accept():
+        ends["server"] = await TlsStream.accept(far, trusted.server("localhost"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        client = await TlsStream.connect(near, trusted.client(), "localhost")
+    async with client, ends["server"] as server:
+        yield client, server
+
+
+async def test_an_idle_connection_with_tls_is_quiet_though_tls_has_something_to_say(tls_pair):
+    client, server = tls_pair
+    await trio.lowlevel.wait_readable(client.socket.socket)  # the server's tickets for a next session
+    assert is_quiet(client)
+    assert is_quiet(client)
+    assert not has_hung_up(client)
+    await server.send_all(b"unasked")
+    await trio.lowlevel.wait_readable(client.socket.socket)
+    assert not is_quiet(client)
+    assert is_quiet(server)
+    await client.send_eof()
+    await trio.lowlevel.wait_readable(server.socket.socket)
+    assert not is_quiet(server)
+    assert has_hung_up(server)
+    server.close()
+    assert not is_quiet(server)
+
+
+async def test_octets_that_are_no_tls_make_an_idle_connection_useless(tls_pair):
+    client, server = tls_pair
+    await trio.lowlevel.wait_readable(client.socket.socket)
+    assert is_quiet(client)
+    await server.socket.send_all(b"no record")
+    await trio.lowlevel.wait_readable(client.socket.socket)
+    assert not is_quiet(client)
+
+
+async def test_with_tls_things_are_read_and_sent_alike(tls_pair):
+    client, server = tls_pair
+    assert receive_at_once(server, 10) is None
+    await send(client, b"question", 1)
+    assert await receive(server, 100) == b"question"
+    await send(server, b"answer", 1)
+    await trio.lowlevel.wait_readable(client.socket.socket)
+    assert receive_at_once(client, 100) == b"answer"
+    await close_at_once(client)
+    assert await receive(server, 100) == b""
+    assert not was_truncated(server)
+
+
+@pytest.mark.rule("closing")
+async def test_a_gentle_end_of_tls_arrives_though_the_question_was_not_read(tls_pair):
+    client, server = tls_pair
+    await client.send_all(bytes(DISCARD_BYTES // 2))
+    async with trio.open_nursery() as nursery:
+        await server.send_all(b"answer")
+        nursery.start_soon(close_gently, server)
+        assert await client.receive_some() == b"answer"
+        assert await client.receive_some() == b""
+        assert not was_truncated(client)
+        await client.send_eof()
+
+
+async def test_an_aborted_connection_with_tls_shows_as_incomplete(tls_pair):
+    client, server = tls_pair
+    abort(server)
+    server.socket.close()
+    with pytest.raises(trio.BrokenResourceError):
+        await receive(client, 10)

@@ -18,7 +18,7 @@ from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.pace import Pace
 from trioproxy.rewriting import client_fields
-from trioproxy.streaming import BROKEN, broken, receive
+from trioproxy.streaming import BROKEN, broken, receive, was_truncated
 from trioproxy.waits import Wait
 from trioproxy.wire.headers import date_field
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
@@ -157,7 +157,7 @@ class Answer:
         elif data is None:
             raise self._error(Reason.TIMEOUT, 504, f"silent for {self.patience:g} s")
         else:
-            self.parser.receive_eof()
+            self.parser.receive_eof(truncated=was_truncated(self.connection.stream))
 
     def _error(self, reason: Reason, status: int, detail: str) -> ProxyError:
         return ProxyError(Source.UPSTREAM, self.phase, reason, status, f"{self.connection.upstream.address}: {detail}")

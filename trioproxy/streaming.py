@@ -15,6 +15,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
+from trioproxy.tls import OverSocket, TlsStream, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -31,6 +32,8 @@ BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)  # what rea
 
 def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
     """What has come already, None where nothing has or the stream is no socket; as `receive` otherwise."""
+    if isinstance(stream, TlsStream) and stream.fileno() >= 0:
+        return stream.receive_at_once(most)
     if not isinstance(stream, Socket) or stream.fileno() < 0:
         return None
     try:
@@ -118,11 +121,13 @@ def unwatch(stream: trio.abc.Stream) -> None:
         stream.unwatch()
 
 
-def is_quiet(stream: Socket) -> bool:
+def is_quiet(stream: OverSocket) -> bool:
     """Whether an idle connection can still be used: it has neither ended nor sent what nobody asked for."""
     descriptor = stream.fileno()
     if descriptor < 0:
         return False
+    if isinstance(stream, TlsStream):  # what has come may be TLS's own: a ticket for the next session
+        return _has_said_nothing(stream)
     if stream.watch is not None:
         return stream.watch.quiet
     # Not by peeking, which needs a socket object and so a descriptor more: there may be none.
@@ -131,12 +136,19 @@ def is_quiet(stream: Socket) -> bool:
     return not look.poll(0)
 
 
+def _has_said_nothing(stream: TlsStream) -> bool:
+    with contextlib.suppress(*BROKEN):
+        return stream.receive_at_once(1) is None
+    return False
+
+
 def has_hung_up(stream: trio.abc.Stream) -> bool:
     """Whether the peer has sent FIN or a reset, even behind unread bytes; streams that are no sockets never."""
-    if not isinstance(stream, Socket) or stream.fileno() < 0:
+    socket = socket_of(stream)
+    if socket is None or socket.fileno() < 0:
         return False
     look = select.poll()
-    look.register(stream.fileno(), _HANG_UP)
+    look.register(socket.fileno(), _HANG_UP)
     return bool(look.poll(0))
 
 
@@ -166,7 +178,7 @@ async def close_at_once(stream: trio.abc.AsyncResource) -> None:
 
     Trio's own way opens two cancel scopes and yields twice, which is a tenth of what a handshake costs.
     """
-    if isinstance(stream, Socket):
+    if isinstance(stream, OverSocket):
         stream.close()
     else:
         await trio.aclose_forcefully(stream)
@@ -174,5 +186,10 @@ async def close_at_once(stream: trio.abc.AsyncResource) -> None:
 
 def abort(stream: trio.abc.Stream) -> None:
     """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
-    if isinstance(stream, Socket):
-        stream.reset_on_close()
+    if (socket := socket_of(stream)) is not None:
+        socket.reset_on_close()
+
+
+def was_truncated(stream: trio.abc.Stream) -> bool:
+    """Whether the end that was read may be an attacker's: TLS ended without saying so (RFC 9112 §9.8)."""
+    return isinstance(stream, TlsStream) and stream.truncated

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trioproxy.errors import ProxyError
-from trioproxy.sockets import Socket
+from trioproxy.tls import socket_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,8 +53,8 @@ class Wait:
         """End the wait under way now."""
         self.over = True
         self.end_by(trio.current_time() + RETRY_SECONDS)
-        if isinstance(self.stream, Socket):
-            self.stream.interrupt()
+        if (socket := socket_of(self.stream)) is not None:
+            socket.interrupt()
 
     def __enter__(self) -> Self:
         waits = self._waits

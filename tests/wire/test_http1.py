@@ -371,3 +371,15 @@ def test_an_answer_s_head_is_bounded():
     assert read_answer([b"HTTP/1.1 200 OK\r\nA: " + b"a" * 40000]).status == 502
     assert read_answer([b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n"]).status == 502
     assert read_answer([b"HTTP/1.1 200 " + b"a" * 40000]).status == 502
+
+
+@pytest.mark.rule("incomplete")
+def test_an_end_that_may_be_an_attackers_ends_no_body_rfc_9112_9_8():
+    parser = ResponseParser(method=b"GET", max_head_bytes=1000, max_headers=10)
+    parser.receive_data(b"HTTP/1.1 200 OK\r\n\r\nperhaps not all")
+    parser.receive_eof(truncated=True)
+    assert parser.next_event().status == 200
+    assert parser.next_event() == Data(b"perhaps not all")
+    for _ in range(2):
+        with pytest.raises(ProxyError, match="closed inside the answer"):
+            parser.next_event()

@@ -164,6 +164,7 @@ class ResponseParser:
         "_interim",
         "_max_headers",
         "_method",
+        "_truncated",
         "started",
     )
 
@@ -179,6 +180,7 @@ class ResponseParser:
         self._body: Body | None = None
         self._interim = 0
         self._eof = False
+        self._truncated = False
         self._done = False
         self._error: ProxyError | None = None
 
@@ -188,9 +190,13 @@ class ResponseParser:
             self.started = True
             self._buffer.add(data)
 
-    def receive_eof(self) -> None:
-        """Take note that the upstream sends no more."""
+    def receive_eof(self, *, truncated: bool = False) -> None:
+        """Take note that the upstream sends no more; `truncated`: that this end cannot be told from an attacker's.
+
+        With TLS the end of the connection alone ends no body (RFC 9112 §9.8).
+        """
         self._eof = True
+        self._truncated = truncated
 
     def next_event(self) -> ResponseHead | Data | EndOfMessage | None:
         """The next event, or None: needs more data, or nothing follows (a 101, the end). Raises ProxyError."""
@@ -234,7 +240,7 @@ class ResponseParser:
 
     def _next_of_body(self, body: Body) -> Data | EndOfMessage | None:
         event = body.read(self._buffer)
-        if event is None and self._eof and isinstance(body, UntilCloseBody):
+        if event is None and self._eof and not self._truncated and isinstance(body, UntilCloseBody):
             event = END
         if isinstance(event, EndOfMessage):
             self._done = True

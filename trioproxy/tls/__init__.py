@@ -1,0 +1,20 @@
+"""TLS on connections: what is encrypted and decrypted, over which stream, and with which certificates.
+
+`layer` does it without I/O, `stream` over a socket, `contexts` reads the files. Which listener or pool has TLS, and
+what follows from a failure, is decided by those who ask.
+"""
+
+from trioproxy.tls.contexts import CertificateError, client_context, server_context
+from trioproxy.tls.layer import TlsError, TlsLayer
+from trioproxy.tls.stream import OverSocket, TlsStream, socket_of
+
+__all__ = [
+    "CertificateError",
+    "OverSocket",
+    "TlsError",
+    "TlsLayer",
+    "TlsStream",
+    "client_context",
+    "server_context",
+    "socket_of",
+]
