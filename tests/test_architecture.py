@@ -44,6 +44,7 @@ RANKS = (
     },  # pure, too: a request's fields on their way; what a tunnel has counted
     {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
+    | {"sparing"}  # above Trio alone: how seldom what is said over and over gets into the log
     | {"streaming"}  # transport's other half: what is connected
     | {"changes"}  # pure: what a reload comes to
     | {"nginx_import"},  # above config_file, which it asks what it takes
@@ -55,6 +56,7 @@ RANKS = (
     # tunnels: upgrade's other half; probes: the prober's kinds of check, one file each.
     # live: what the admin sends of what sampling finds.
     {"forward", "upgrade", "tunnels", "probes", "live"},
+    {"arrival"},  # connection's first step, which counts endings as tunnels does
     {"connection", "prober", "admin", "resolver"},
     # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
     {"listening", "status", "housekeeping", "drains", "tunnel_list"},

@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
 from trioproxy import transport
+from trioproxy.client import DRAIN_GRACE
 from trioproxy.config import (
     AdminConfig,
     DrainConfig,
@@ -29,7 +30,6 @@ from trioproxy.config import (
     UpstreamConfig,
     WebSocketConfig,
 )
-from trioproxy.connection import DRAIN_GRACE
 from trioproxy.reloading import ReloadError
 from trioproxy.server import serve
 

@@ -16,6 +16,7 @@ from trioproxy.addresses import real_client
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.handshake_rate import HandshakeRate
 from trioproxy.rewriting import REQUEST_ID
+from trioproxy.sparing import Sparing
 from trioproxy.streaming import BROKEN, broken, has_hung_up, post, receive, receive_at_once, send
 from trioproxy.wire.headers import date_field, make_field
 from trioproxy.wire.http1 import Data, EndOfMessage, RequestHead, RequestParser, response_head
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024  # octets; also the bound of what is read ahead of pipelined requests
 # A short answer fits every socket buffer; a client that does not take even that within this long gets a close.
 ANSWER_SECONDS = 5.0
+# Once a drain began, how long a connection without a request may still come up with one that was on its way.
+DRAIN_GRACE = 1.0
 # What a status obliges us to send besides (RFC 9110 §15.5.6, §15.5.22, §15.6.4; RFC 6455 §4.4).
 STATUS_FIELDS: Mapping[int, tuple[tuple[bytes, bytes], ...]] = {
     http.HTTPStatus.METHOD_NOT_ALLOWED: ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
@@ -47,6 +50,7 @@ class Entrance:
     config: ListenerConfig
     closed: bool = False  # it accepts no more, and whoever came by it is to ask for nothing more
     handshakes: HandshakeRate = attrs.field(factory=HandshakeRate)
+    sparing: Sparing = attrs.field(factory=Sparing)  # with lines about clients that come to nothing
 
 
 @attrs.define(eq=False)
@@ -55,7 +59,7 @@ class Client:
 
     stream: trio.abc.HalfCloseableStream
     parser: RequestParser
-    address: str  # the peer's IP address, or "unix"
+    address: str  # its IP address, or "unix"; that of the peer unless a PROXY header is believed
     entrance: Entrance
     trusted: bool  # whether its X-Forwarded-* are believed
     wait: Wait  # for its bytes

@@ -1,10 +1,11 @@
 """The story of one client connection, from accept to record.
 
-    accept → head → route → plain request or upgrade → pick, lease, connect → exchange or tunnel → close → record
+    accept → arrival → head → route → plain request or upgrade → pick, lease, connect → exchange or tunnel → close
+    → record
 
-Each step is a module of its own (`client`, `routing`, `forward`, `upgrade`, `dialing`, `relay`); here they are told in
-order, failures become answers, and every connection ends with its socket closed, its lease returned and its line
-logged.
+Each step is a module of its own (`arrival`, `client`, `routing`, `forward`, `upgrade`, `dialing`, `relay`); here they
+are told in order, failures become answers, and every connection ends with its socket closed, its lease returned and its
+line logged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.access_log import log_end
-from trioproxy.client import Client
+from trioproxy.arrival import arrive
+from trioproxy.client import DRAIN_GRACE, Client
 from trioproxy.counts import status_label
 from trioproxy.errors import Ending, Phase, ProxyError, Reason, Source
 from trioproxy.exchange import Exchange
@@ -33,11 +35,10 @@ from trioproxy.wire.http1 import RequestHead, RequestParser
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trioproxy.arrival import Newcomer
     from trioproxy.client import Entrance
     from trioproxy.context import Context
 
-# Once a drain began, how long a connection without a request may still come up with one that was on its way.
-DRAIN_GRACE = 1.0
 # The usual endings, one object each: every open tunnel holds the one, every plain request makes do with the other.
 REFUSED = Ending(Source.UPSTREAM, Phase.HANDSHAKE, Reason.REFUSED)
 ANSWERED = Ending(Source.UPSTREAM, Phase.RESPONSE, Reason.DONE)
@@ -53,14 +54,17 @@ async def handle_connection(
     *,
     trusted: bool,
     ended: Callable[[], object],
+    newcomer: Newcomer | None = None,
 ) -> None:
     """Serve one accepted connection to its end, close it and call `ended`. Never raises for what peers do.
+
+    `newcomer` is what its listener wants to hear before the first request, if anything.
 
     An exception that is a bug ends this connection alone: it is logged here with its traceback, and counted as
     `internal` where it went through.
     """
     try:
-        upgraded = await _serve_requests(context, stream, entrance, address, trusted=trusted)
+        upgraded = await _serve_requests(context, stream, entrance, address, newcomer, trusted=trusted)
         if upgraded is not None:
             # Here and not in a function of its own, whose frame would lie in memory for each open tunnel.
             try:
@@ -79,13 +83,28 @@ async def handle_connection(
 
 
 async def _serve_requests(
-    context: Context, stream: trio.abc.HalfCloseableStream, entrance: Entrance, address: str, *, trusted: bool
+    context: Context,
+    stream: trio.abc.HalfCloseableStream,
+    entrance: Entrance,
+    address: str,
+    newcomer: Newcomer | None,
+    *,
+    trusted: bool,
 ) -> Upgraded | None:
     """Answer requests until the connection ends, or return the tunnel that it became."""
+    rest = b""
+    if newcomer is not None:
+        arrival = await arrive(context, stream, entrance, newcomer)
+        if arrival is None:
+            return None
+        stream, address, trusted, rest = arrival.stream, arrival.address, arrival.trusted, arrival.rest
     limits = context.config.limits
     parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
     client = Client(stream, parser, address, entrance, trusted, Wait(stream, context.waits))
-    client.look()  # the first request has mostly come by the time its connection is served
+    if rest:
+        parser.receive_data(rest)
+    else:
+        client.look()  # the first request has mostly come by the time its connection is served
     patience = context.config.timeouts.head
     while client.reusable:
         client.answering = client.open_ended = False

@@ -26,7 +26,7 @@ class Phase(StrEnum):
 
     __hash__ = str.__hash__
 
-    ACCEPT = "accept"  # before the first request: the TLS handshake
+    ACCEPT = "accept"  # before the first request: PROXY header, TLS handshake
     HEAD = "head"  # waiting for, or reading, a request head
     ROUTE = "route"  # finding the route, and the checks that need no upstream
     CONNECT = "connect"  # picking an upstream and connecting to it
@@ -48,9 +48,9 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"  # a wait of `timeouts.*`, `queue_timeout` or `websocket.ping_timeout` ran out
     IDLE = "idle"  # no bytes for `timeouts.tunnel_idle` or `timeouts.keep_alive`
     STALLED = "stalled"  # a write made no progress
-    INVALID = "invalid"  # breaks the rules of HTTP or of the upgrade
+    INVALID = "invalid"  # breaks the rules of HTTP, of the upgrade or of the PROXY header
     PROTOCOL = "protocol"  # breaks the rules of WebSocket framing
-    TOO_LARGE = "too_large"  # head, target, fields, body or message above a limit
+    TOO_LARGE = "too_large"  # PROXY header, head, target, fields, body or message above a limit
     TOO_MANY = "too_many"  # messages, frames, upgrades or connections of one client above a rate or limit
     AGED = "aged"  # open for as long as `websocket.max_age` allows
     UNSUPPORTED = "unsupported"  # method, version or expectation this proxy does not serve

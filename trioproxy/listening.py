@@ -21,6 +21,7 @@ from trioproxy.config_syntax import canonical
 from trioproxy.connection import handle_connection
 from trioproxy.errors import Reason
 from trioproxy.handshake_rate import HANDSHAKE_RATE, HandshakeRate
+from trioproxy.sparing import LOG_SECONDS
 
 if TYPE_CHECKING:
     import socket
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 # Clients above the limit whose 503 is on its way; past that many at a time they are just closed.
 MOST_REJECTIONS: Final = 100
-# One line a second about accept errors, and about each reason to reject clients, is enough: there may be thousands.
-LOG_SECONDS: Final = 1.0
 
 
 @attrs.define(eq=False)
@@ -49,8 +48,6 @@ class Listener:
     _place: str = attrs.field(init=False)  # by which all processes know it, before a reload and behind it
     _rejections: int = attrs.field(default=0, init=False)
     _last_error: float = attrs.field(default=-math.inf, init=False)
-    # By reason: when a rejection was last logged, and how many were not since.
-    _rejected: dict[Reason, tuple[float, int]] = attrs.field(factory=dict, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -110,17 +107,12 @@ class Listener:
         context, config = self.context, self.config
         context.metrics.inc(m.CONNECTIONS, (config.name,))
         client = transport.client_name(peer)
-        if config.admission is not None and not config.admission.admits(client):
-            self._note_rejection(Reason.FORBIDDEN, client)
-            sock.close()
+        trusted = self._trusts(client)
+        told = config.proxy_protocol and trusted  # whose connection it is: that one is judged, once it is known
+        key = 0 if told else self.claim(config, client, trusted=trusted)
+        if isinstance(key, Reason):
+            self._turn_away(connections, sock, key, client)
             return
-        trusted, key = self._trusts(client), 0
-        # Behind a trusted proxy, or a Unix socket, are many clients.
-        if (most := config.max_connections_per_client) and not trusted and client != UNIX:
-            key = context.per_client.claim(self._place, client, most)
-            if not key:
-                self._turn_away(connections, sock, Reason.TOO_MANY, client)
-                return
         if not context.connection_began():
             if key:
                 context.per_client.release(key)
@@ -128,34 +120,44 @@ class Listener:
             return
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
-        ended = functools.partial(self._ended, key) if key else self._ended
+        ended: Callable[[], None] = functools.partial(self.ended, key) if key else self.ended
+        if config.proxy_protocol:
+            visit = Visit(self, config, client, trusted, key, judged=not told)
+            handle, ended = functools.partial(handle, newcomer=visit), visit.ended
         handle = functools.partial(handle, address=client, trusted=trusted, ended=ended)
         # A name of Trio's making would be a string of its own for every connection.
         connections.start_soon(handle, context, transport.as_stream(sock), name="connection")
 
-    def _ended(self, key: int = 0) -> None:
+    def claim(self, config: ListenerConfig, client: str, *, trusted: bool) -> int | Reason:
+        """Let in one connection of this client: a key to release at its end, if it is not 0; or why it may not come."""
+        if config.admission is not None and not config.admission.admits(client):
+            return Reason.FORBIDDEN
+        # Behind a trusted proxy, or a Unix socket, are many clients.
+        if (most := config.max_connections_per_client) and not trusted and client != UNIX:
+            return self.context.per_client.claim(self._place, client, most) or Reason.TOO_MANY
+        return 0
+
+    def ended(self, key: int = 0) -> None:
+        """Count off a connection, and what `claim` gave for it."""
         if key:
             self.context.per_client.release(key)
         self.context.connection_ended()
         self.active -= 1
         self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (self.config.name,), -1)
 
-    def _note_rejection(self, reason: Reason, client: str) -> None:
+    def note_rejection(self, reason: Reason, client: str) -> None:
+        """Count that this client was turned away, and log it if that is not said all the time."""
         name = self.config.name
         self.context.metrics.inc(m.CONNECTIONS_REJECTED, (name, reason))
-        now = trio.current_time()
-        logged, since = self._rejected.get(reason, (-math.inf, 0))
-        if now - logged < LOG_SECONDS:
-            self._rejected[reason] = (logged, since + 1)
-            return
-        self._rejected[reason] = (now, 0)
-        self.context.log.warning(
-            "connection_rejected", listener=name, reason=reason.value, client=client, more_since_last=since
-        )
+        since = self.entrance.sparing.due("connection_rejected", reason)
+        if since is not None:
+            self.context.log.warning(
+                "connection_rejected", listener=name, reason=reason.value, client=client, more_since_last=since
+            )
 
     def _turn_away(self, connections: trio.Nursery, sock: socket.socket, reason: Reason, client: str) -> None:
-        self._note_rejection(reason, client)
-        if self._rejections >= MOST_REJECTIONS:
+        self.note_rejection(reason, client)
+        if reason is Reason.FORBIDDEN or self._rejections >= MOST_REJECTIONS:
             sock.close()
         else:
             self._rejections += 1
@@ -179,3 +181,30 @@ class Listener:
         if now - self._last_error >= LOG_SECONDS:
             self._last_error = now
             self.context.log.error("accept_failed", listener=self.config.name, reason=error.strerror or str(error))
+
+
+@attrs.define(eq=False)
+class Visit:
+    """A connection whose first bytes tell who its client is: a `Newcomer`, with the claim of that client."""
+
+    _listener: Listener
+    config: ListenerConfig
+    address: str
+    trusted: bool
+    _key: int
+    _judged: bool
+
+    def admit(self, client: str, *, trusted: bool) -> Reason | None:
+        """See `Newcomer`."""
+        if self._judged:
+            return None
+        found = self._listener.claim(self.config, client, trusted=trusted)
+        if isinstance(found, Reason):
+            self._listener.note_rejection(found, client)
+            return found
+        self._key = found
+        return None
+
+    def ended(self) -> None:
+        """Count it off."""
+        self._listener.ended(self._key)

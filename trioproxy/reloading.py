@@ -14,7 +14,7 @@ import trio
 from trioproxy import transport
 from trioproxy.admin import read_token
 from trioproxy.changes import Ways, followed, restart_problems
-from trioproxy.connection import DRAIN_GRACE
+from trioproxy.client import DRAIN_GRACE
 from trioproxy.dialing import IdleConnections
 from trioproxy.drains import close_spread
 from trioproxy.errors import Reason

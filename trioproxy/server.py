@@ -20,8 +20,8 @@ from trioproxy import reloading, streaming, transport
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token, read_token
 from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
+from trioproxy.client import DRAIN_GRACE
 from trioproxy.config_syntax import canonical
-from trioproxy.connection import DRAIN_GRACE
 from trioproxy.context import Context
 from trioproxy.control import LocalControl
 from trioproxy.dialing import IdleConnections
