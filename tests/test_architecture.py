@@ -42,7 +42,8 @@ RANKS = (
         "pace",
         "verbs",
     },  # pure, too: a request's fields on their way; what a tunnel has counted
-    {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
+    {"certificates"}  # above config_file, in whose words it tells of what is wrong
+    | {"record", "transport", "systemd", "upstreams", "metrics", "logs", "queueing"}
     | {"per_client", "handshake_rate"}  # counts over all processes, as queueing's
     | {"sparing"}  # above Trio alone: how seldom what is said over and over gets into the log
     | {"streaming"}  # transport's other half: what is connected
@@ -58,8 +59,8 @@ RANKS = (
     {"forward", "upgrade", "tunnels", "probes", "live"},
     {"arrival"},  # connection's first step, which counts endings as tunnels does
     {"connection", "prober", "admin", "resolver"},
-    # listening, status, housekeeping, drains: taken out of server, which would be too long with them.
-    {"listening", "status", "housekeeping", "drains", "tunnel_list"},
+    # listening, status, housekeeping, drains, binding: taken out of server, which would be too long with them.
+    {"listening", "status", "housekeeping", "drains", "tunnel_list"} | {"binding"},
     {"sampling", "passive"} | {"injecting"},
     {"control"},
     {"injections"},

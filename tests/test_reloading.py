@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import pytest
 import trio
+from support.certificates import authority
 from support.frames import BINARY, CLOSE, MASK, close_payload, frame, upgrade_answer, upgrade_request, websocket
 from support.http_client import ask, connection, get, get_request
 from support.serving import POOL, descriptors, make_config, talk_both, unix_upstream
@@ -23,6 +24,7 @@ from trioproxy.config import (
     HealthConfig,
     LimitsConfig,
     ListenerConfig,
+    ListenerTlsConfig,
     PoolConfig,
     RouteConfig,
     ServerConfig,
@@ -623,6 +625,25 @@ async def test_the_token_is_read_again(tmp_path):
         assert await status(proxy, "second") == 200
         (await proxy.prepare(attrs.evolve(config, admin=AdminConfig(address="127.0.0.1:0")))).commit()
         assert await status(proxy, "any") == 200
+
+
+async def test_certificates_are_read_again_and_a_bad_file_refuses_the_reload(tmp_path):
+    trusted = authority(tmp_path / "ca")
+    files = trusted.issue("first.test")
+    key = trio.Path(files.key)
+    settings = ListenerTlsConfig(certificate=files.certificate, key=files.key)
+    config = make_config()
+    config = attrs.evolve(config, listeners=(attrs.evolve(config.listeners[0], tls=settings),))
+
+    async with serve(config) as proxy:
+        first = proxy.context.certificates.server(settings)
+        (await proxy.prepare(config)).commit()
+        second = proxy.context.certificates.server(settings)
+        assert second is not first
+        await key.unlink()
+        with pytest.raises(ReloadError, match=r"listeners\[0\]\.tls: .*: a private key cannot be read: No such file"):
+            await proxy.prepare(config)
+        assert proxy.context.certificates.server(settings) is second
 
 
 async def test_a_drain_that_began_meanwhile_wins(tmp_path, autojump_clock):

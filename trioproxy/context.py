@@ -14,6 +14,7 @@ import trio
 
 from trioproxy import metrics as m
 from trioproxy.board import Tally
+from trioproxy.certificates import Certificates
 from trioproxy.ejection import failure_of
 from trioproxy.metrics import TunnelMeter
 from trioproxy.per_client import PerClient
@@ -65,6 +66,7 @@ class Context:
     log: Log
     relay: Relay
     max_connections: int  # of this process: `limits.max_connections`, or what its descriptors allow
+    certificates: Certificates = attrs.field(factory=Certificates)  # of listeners and pools
     clients: Tally = attrs.field(factory=Tally.alone)  # open client connections of all processes
     open_tunnels: Tally = attrs.field(factory=Tally.alone)  # of all processes
     per_client: PerClient = attrs.field(factory=PerClient)  # open connections of all processes, where they are limited

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy import systemd
+from trioproxy.certificates import CertificatesError
 from trioproxy.handover import Handover, open_handover
 from trioproxy.reloader import Reloader
 from trioproxy.server import serve
@@ -34,9 +35,9 @@ STOP_MARGIN: Final = 10.0  # seconds beside the drain: what waits in the queues 
 async def run_until_stopped(config: Config, log: Log, path: str) -> int:
     """Serve until SIGTERM or SIGINT and drain; a second one cuts. Returns the exit status.
 
-    SIGHUP opens the log's file anew and reloads `path`, where `config` came from; during a drain only the first.
-    Raises ListenError where a listener cannot be bound. Signals count from the first moment on, also while starting:
-    one that comes before there is anything to drain ends the start.
+    SIGHUP opens the log's file anew and reloads `path`, where `config` came from; during a drain only the first. Raises
+    ListenError where a listener cannot be bound, CertificatesError where a file cannot be used. Signals count from the
+    first moment on, also while starting: one that comes before there is anything to drain ends the start.
     """
     # By default it would end the process; a log rotation at the first or last moment is no reason for that.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -61,7 +62,7 @@ class _Run:
     path: str
     manager: systemd.Notifier
     status: int = 0
-    failure: ListenError | WorkersError | None = None  # a value, as a nursery would wrap it
+    failure: ListenError | WorkersError | CertificatesError | None = None  # a value, as a nursery would wrap it
     _proxy: Proxy | Supervisor | None = None  # once it is accepting
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
     _told_to_stop: bool = attrs.field(default=False, init=False)  # by a signal
@@ -81,7 +82,7 @@ class _Run:
                         self.manager.ready(self.describe())
                         await self._until_stopped(self._proxy, handover)
                         await self._proxy.drain()
-        except (ListenError, WorkersError) as error:
+        except (ListenError, WorkersError, CertificatesError) as error:
             self.failure = error
 
     async def _until_stopped(self, proxy: Proxy | Supervisor, handover: Handover) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from trioproxy import transport
 from trioproxy.admin import read_token
+from trioproxy.certificates import Certificates, CertificatesError, names_certificates
 from trioproxy.changes import Ways, followed, restart_problems
 from trioproxy.client import DRAIN_GRACE
 from trioproxy.dialing import IdleConnections
@@ -124,6 +125,7 @@ class Prepared:
     _router: Router = attrs.field(init=False)
     _ways: Ways = attrs.field(init=False)
     _token: bytes | None = attrs.field(default=None, init=False)
+    _certificates: Certificates = attrs.field(factory=Certificates, init=False)
     _pools: list[_NextPool] = attrs.field(factory=list, init=False)
     _new: list[tuple[PoolConfig, Upstream]] = attrs.field(factory=list, init=False)
     _listeners: list[tuple[ListenerConfig, list[Listener]]] = attrs.field(factory=list, init=False)
@@ -143,6 +145,7 @@ class Prepared:
         if problems := restart_problems(self._proxy.context.config, self._config):
             raise ReloadError(problems)
         self._read_token()
+        await self._read_certificates()
         for config in self._config.pools.values():
             self._add_pool(config)
         await self._look_at_new_upstreams()
@@ -154,6 +157,14 @@ class Prepared:
                 self._token = read_token(self._config.admin.token_file)
             except (OSError, ValueError) as error:
                 raise ReloadError([f"admin.token_file: cannot be used: {error}"]) from error
+
+    async def _read_certificates(self) -> None:
+        if not names_certificates(self._config):
+            return
+        try:  # in a thread, as the file is: disks may be slow, and what the system trusts is long
+            self._certificates = await trio.to_thread.run_sync(Certificates.load, self._config, abandon_on_cancel=True)
+        except CertificatesError as error:
+            raise ReloadError(error.lines) from error
 
     def _add_pool(self, config: PoolConfig) -> None:
         pool = self._proxy.context.pools.get(config.name)
@@ -247,6 +258,7 @@ class Prepared:
         drain = self._config.server.drain
         self._commit_pools()
         context.config, context.router, context.ways = self._config, self._router, self._ways
+        context.certificates = self._certificates
         context.max_connections = self._max_connections
         self._proxy.token.value = self._token
         self._proxy.chaos.follow()

@@ -20,6 +20,7 @@ from trioproxy import reloading, streaming, transport
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token, read_token
 from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
+from trioproxy.binding import ADMIN, bind_all
 from trioproxy.client import DRAIN_GRACE
 from trioproxy.config_syntax import canonical
 from trioproxy.context import Context
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from trioproxy.admin import Control
     from trioproxy.board import Tally
-    from trioproxy.config import Config, ListenerConfig, PoolConfig
+    from trioproxy.config import Config, PoolConfig
     from trioproxy.prober import Prober
     from trioproxy.relay import Relay
     from trioproxy.resolver import Resolver
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 DESCRIPTORS_PER_CONNECTION: Final = 2  # the client's and the upstream's
 # For listeners, log and probes; for clients above the limit whose 503 is on its way; for the admin's connections.
 RESERVED_DESCRIPTORS: Final = 64 + MOST_REJECTIONS + ADMIN_CONNECTIONS
-ADMIN: Final = "admin"  # the admin address's name in logs
 
 
 @asynccontextmanager
@@ -69,16 +69,18 @@ async def serve(
 ) -> AsyncIterator[Proxy]:
     """Run a proxy around the body of an `async with`; installs no signal handlers.
 
-    Listeners are bound first (ListenError where one cannot be), the first probe round follows, and when the body begins
-    the proxy accepts. Leaving the body ends everything at once: `await proxy.drain()` before that does it politely.
-    Without `log` it is silent. `inherited` are listening sockets, by name or address as `transport.bind` takes them,
-    which it owns from here on. What the body raises comes out as it is.
+    Certificates are read and listeners bound before all else (CertificatesError, ListenError where that cannot be), the
+    first probe round follows, and when the body begins the proxy accepts. Leaving the body ends everything at once:
+    `await proxy.drain()` before that does it politely. Without `log` it is silent. `inherited` are listening sockets,
+    by name or address as `transport.bind` takes them, which it owns from here on. What the body raises comes out as it
+    is.
     """
     log = log or Log.null()
     with lone_failure(), ExitStack() as last:
         bound = bind_all(config, inherited or {}, last)
         async with trio.open_nursery() as services:
             context = assemble(config, log, open_relay(services, partial(report_bug, log)))
+            context.certificates = bound.certificates
             last.callback(context.close_idle)
             listeners = [Listener(context, *listener) for listener in bound.listeners]
             drains = UpstreamDrains(context, services)
@@ -317,33 +319,6 @@ class Proxy:
             streaming.abort(opened.tunnel.upstream)
         if self._connections is not None:
             self._connections.cancel_scope.cancel()
-
-
-@attrs.frozen
-class Bound:
-    """The sockets of a configuration."""
-
-    listeners: list[tuple[ListenerConfig, socket.socket]]
-    admin: list[socket.socket]
-
-
-def bind_all(config: Config, inherited: Mapping[str, Sequence[socket.socket]], last: ExitStack) -> Bound:
-    """All listening sockets, or a ListenError that names the listener. `last` closes them, and all inherited ones."""
-    for sockets in inherited.values():
-        for sock in sockets:
-            last.callback(sock.close)
-
-    def bind(name: str, address: str) -> list[socket.socket]:
-        try:
-            sockets = transport.bind(address, inherited=inherited)
-        except transport.ListenError as error:
-            raise transport.ListenError(f"listener {name}: {error}") from error
-        for sock in sockets:
-            last.callback(transport.close_listener, sock, address)
-        return sockets
-
-    listeners = [(each, sock) for each in config.listeners for sock in bind(each.name, each.address)]
-    return Bound(listeners, bind(ADMIN, config.admin.address) if config.admin.address else [])
 
 
 def assemble(config: Config, log: Log, relay: Relay, metrics: Metrics | None = None, worker: int = 0) -> Context:

@@ -21,6 +21,7 @@ from trioproxy import metrics as m
 from trioproxy import reloading
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token
+from trioproxy.binding import bind_all
 from trioproxy.config_syntax import canonical
 from trioproxy.control_messages import Drain, Failed, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
@@ -34,7 +35,7 @@ from trioproxy.prober import run_prober
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.reloading_workers import PreparedWorkers
 from trioproxy.resolver import run_resolver
-from trioproxy.server import assemble, bind_all, lone_failure, make_pool, start_admin
+from trioproxy.server import assemble, lone_failure, make_pool, start_admin
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board, retired_row, worker_row
 from trioproxy.sharing import Sharing, portions
 from trioproxy.slots import RestartReason, Slot, text_for_workers
@@ -85,7 +86,7 @@ async def supervise(
             metrics = Metrics(open_board(memory, workers, SUPERVISOR), SUPERVISOR)
             metrics.private_tally(HEARTBEAT)
             context = assemble(config, log, StreamsRelay(), metrics)
-            context.name = NAME
+            context.name, context.certificates = NAME, bound.certificates
             supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
             last.callback(supervisor.sharing.close_all)
             last.enter_context(log.heard_by(supervisor.control.live.tell, TOLD))

@@ -20,6 +20,7 @@ import trio
 
 from trioproxy.accepting import give_up
 from trioproxy.admin.control import Unknown
+from trioproxy.certificates import Certificates, CertificatesError
 from trioproxy.config_file import parse_config
 from trioproxy.control_channel import Channel, sockets
 from trioproxy.control_messages import (
@@ -97,10 +98,14 @@ async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
     last = ExitStack()
     last.callback(log.close)
     with last:
+        if (certificates := _load_certificates(config, log)) is None:
+            for fd in fds[1:]:
+                os.close(fd)
+            return
         async with trio.open_nursery() as services:
             relay = open_relay(services, partial(report_bug, log))
             context = assemble(config, log, relay, Metrics(board, row), start.worker)
-            context.supervised = True
+            context.supervised, context.certificates = True, certificates
             last.callback(context.close_idle)
             given = zip(start.listeners, sockets(fds[1:]), strict=True)
             listeners = [Listener(context, config.listeners[index], sock) for index, sock in given]
@@ -114,6 +119,17 @@ async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
             await worker.tell(Ready())
             await worker.listen()
             services.cancel_scope.cancel()
+
+
+def _load_certificates(config: Config, log: Log) -> Certificates | None:
+    """None, with the log saying why, where the files have become unusable since the supervisor read them."""
+    try:
+        return Certificates.load(config)
+    except CertificatesError as error:
+        problems = error.lines
+    for problem in problems:
+        log.error("certificate_unusable", reason=problem)
+    return None
 
 
 @attrs.define(eq=False)

@@ -5,9 +5,10 @@ Reading and checking is `config_file`'s work, writing it out `config_show`'s.
 
 import click
 
+from trioproxy.certificates import Certificates, CertificatesError
 from trioproxy.cli import ConfigProblems
 from trioproxy.config import Config
-from trioproxy.config_file import ConfigError, load_config
+from trioproxy.config_file import ConfigError, parse_config, read_text
 from trioproxy.config_show import show_config
 
 
@@ -15,9 +16,13 @@ from trioproxy.config_show import show_config
 @click.option("-c", "--config", "path", default="config.toml", show_default=True, help="The configuration file.")
 @click.option("--show", is_flag=True, help="Print the effective settings, defaults filled in, as TOML.")
 def check(path: str, *, show: bool) -> None:
-    """Validate a configuration and report every problem in it."""
+    """Validate a configuration and the certificates it names, and report every problem in them."""
     try:
-        config = load_config(path)
+        text = read_text(path)
+        config = parse_config(text, path)
+        Certificates.load(config)
+    except CertificatesError as error:
+        raise ConfigProblems(str(error.located(text, path))) from None
     except ConfigError as error:
         raise ConfigProblems(str(error)) from None
     if show:
