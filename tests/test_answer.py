@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from support.frames import upgrade_request
 from support.http_client import get_request, reset
 from support.scripted import answers, proxying
 from support.upstream import reply
@@ -36,6 +37,70 @@ async def test_chunks_are_framed_anew_without_extensions_and_trailers():
         assert await http.take_until(b"0\r\n\r\n") in {b"5\r\nabcde\r\n", b"3\r\nabc\r\n2\r\nde\r\n"}
         await proxy.hang_up(http)
         assert len(proxy.idle) == 1
+
+
+WANTED = ("TE: trailers", "Connection: TE")
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.rule("trailers")
+async def test_trailers_go_to_a_client_that_asked_for_them_and_no_other_on_the_same_connections():
+    upstream = answers(CHUNKED)
+    async with proxying(upstream) as proxy:
+        http = proxy.connect()
+        for wanted in (True, False, True):
+            await http.send(get_request("/", *(WANTED if wanted else ())))
+            await http.head()
+            end = b"0\r\nX-Trailer: 1\r\n\r\n" if wanted else b"0\r\n\r\n"
+            assert (await http.take_until(end)).endswith(b"de\r\n")
+        await proxy.hang_up(http)
+        assert len(proxy.idle) == upstream.connections == 1
+        assert [head.all(b"te") for head in upstream.heads] == [[b"trailers"], [], [b"trailers"]]
+        assert [head.all(b"connection") for head in upstream.heads] == [[b"TE"], [], [b"TE"]]
+
+
+@pytest.mark.rule("trailers", "no-body")
+async def test_where_there_is_no_content_there_are_no_trailers():
+    async with proxying(answers(CHUNKED_HEAD, b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED)) as proxy:
+        http = proxy.connect()
+        for method in (b"HEAD", b"GET"):
+            await http.send(get_request("/", *WANTED, method=method.decode()))
+            assert (await http.answer(method)).body == b""
+        await http.send(get_request("/", *WANTED))
+        assert (await http.answer()).body == b"abcde"
+
+
+@pytest.mark.rule("trailers", "retry")
+async def test_another_upstream_is_asked_for_trailers_too():
+    second = answers(CHUNKED)
+    async with proxying(answers(None), second) as proxy:
+        http = proxy.connect()
+        for _ in range(2):
+            await http.send(get_request("/", *WANTED))
+            await http.take_until(b"0\r\nX-Trailer: 1\r\n\r\n")
+        assert [head.get(b"te") for head in second.heads] == [b"trailers"] * 2
+
+
+@pytest.mark.parametrize("part", [b"", b"X-Trailer", b"X-Trailer: 1\r\n", b"X-Trailer: 1\r\n\r"])
+@pytest.mark.rule("trailers", "incomplete")
+async def test_a_cut_inside_the_trailers_shows_as_one(part):
+    async with proxying(answers(CHUNKED_HEAD + b"3\r\nabc\r\n0\r\n" + part, keep=False)) as proxy:
+        http = proxy.connect()
+        await http.send(get_request("/", *WANTED))
+        await http.head()
+        assert await http.rest() == b"3\r\nabc\r\n"
+        assert proxy.endings == {"upstream response closed": 1}
+
+
+@pytest.mark.rule("trailers", "upgrade-upstream")
+async def test_a_refused_upgrade_has_no_trailers():
+    upstream = answers(CHUNKED.replace(b"200 OK", b"403 Forbidden"))
+    async with proxying(upstream) as proxy:
+        http = proxy.connect()
+        await http.send(upgrade_request("/", "TE: trailers"))
+        await http.head()
+        assert await http.take_until(b"0\r\n\r\n") in {b"5\r\nabcde\r\n", b"3\r\nabc\r\n2\r\nde\r\n"}
+        assert upstream.heads[0].get(b"te") is None
 
 
 async def test_what_ends_with_the_upstreams_fin_becomes_chunks_and_the_client_stays():

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from trioproxy.config import RouteConfig
-from trioproxy.rewriting import client_fields, kept_request_id, upstream_fields, upstream_host, without_port
+from trioproxy.rewriting import (
+    client_fields,
+    client_trailers,
+    kept_request_id,
+    upstream_fields,
+    upstream_host,
+    without_port,
+)
 from trioproxy.wire.headers import Field, Headers, make_field
 from trioproxy.wire.http1 import CHUNKED, BodyKind, RequestHead, ResponseHead
 
@@ -77,6 +84,21 @@ def test_fields_of_one_connection_do_not_pass(name):
 def test_what_connection_names_does_not_pass_over_all_its_lines():
     lines = [(b"Connection", b"close, X-One"), (b"connection", b",x-TWO ,"), (b"X-One", b"1"), (b"X-Two", b"2")]
     assert fields(*lines, (b"X-Three", b"3")) == [HOST, (b"X-Three", b"3")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [(b"TE", b"trailers"), (b"Connection", b"close, TE")],
+        [(b"Connection", b"TE"), (b"te", b"gzip;q=0.5"), (b"TE", b"x , TRAILERS")],
+        [(b"TE", b"trailers")],
+    ],
+)
+@pytest.mark.rule("hop-by-hop", "trailers")
+def test_of_te_trailers_alone_pass_and_connection_names_it_anew(lines):
+    wanted = [HOST, (b"A", b"b"), (b"TE", b"trailers"), (b"Connection", b"TE")]
+    assert fields(*lines, (b"A", b"b")) == wanted
+    assert fields(*lines, (b"A", b"b"), version=b"1.0") == wanted[:2]
 
 
 @pytest.mark.rule("hop-by-hop", "nominated")
@@ -207,6 +229,48 @@ def test_a_unix_socket_is_called_localhost():
 )
 def test_only_a_port_is_cut_off(host, name):
     assert without_port(host) == name
+
+
+def trailers(
+    *lines: tuple[bytes, bytes], connection: bytes = b"", request_id: bytes = b""
+) -> list[tuple[bytes, bytes]]:
+    said = [(b"Connection", connection)] if connection else []
+    head = ResponseHead(200, b"", b"1.1", Headers.from_pairs(said), BodyKind.CHUNKED, None, True)
+    return pairs(client_trailers(head, Headers.from_pairs(lines), request_id=request_id))
+
+
+@pytest.mark.rule("trailers")
+def test_trailers_pass_in_order_with_their_case_and_octets():
+    lines = [(b"X-suM", b"1"), (b"ETag", b'"e"'), (b"x-sum", b"\xff"), (b"grpc-status", b"0"), (b"Server-Timing", b"a")]
+    assert trailers(*lines) == lines
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        b"Content-Length Transfer-Encoding",
+        b"Connection Keep-Alive Proxy-Connection TE Trailer Upgrade HTTP2-Settings",
+        b"Host Via Max-Forwards X-Forwarded-For X_Forwarded_Proto x-forwarded-host X-Real-IP Forwarded",
+        b"Cache-Control Expect Pragma Range If-Match If-None-Match If-Modified-Since If-Unmodified-Since If-Range",
+        b"Authorization Proxy-Authorization Proxy-Authenticate WWW-Authenticate Cookie Set-Cookie SET-COOKIE",
+        b"Age Date Expires Location Retry-After Vary Warning",
+        b"Content-Encoding Content-Range Content-Type",
+    ],
+)
+@pytest.mark.rule("trailers")
+def test_what_must_stand_in_a_head_does_not_pass_as_a_trailer_cve_2013_5704(names):
+    lines = [(name, b"x") for name in names.split()]
+    assert trailers((b"A", b"1"), *lines, (b"B", b"2")) == [(b"A", b"1"), (b"B", b"2")]
+
+
+def test_what_the_heads_connection_names_is_no_trailer_either():
+    assert trailers((b"X-Hop", b"1"), (b"X-A", b"1"), connection=b"keep-alive, x-hop") == [(b"X-A", b"1")]
+
+
+def test_a_trailer_does_not_say_another_id_than_the_head():
+    said = (b"x-request-id", b"theirs")
+    assert trailers(said) == [said]
+    assert trailers(said, request_id=b"ours") == []
 
 
 def answer(status: int, *lines: tuple[bytes, bytes], close: bool = False) -> list[tuple[bytes, bytes]]:

@@ -17,11 +17,21 @@ from trioproxy.client import ANSWER_SECONDS, READ_SIZE
 from trioproxy.counts import TO_CLIENT
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.pace import Pace
-from trioproxy.rewriting import client_fields
+from trioproxy.rewriting import client_fields, client_trailers
 from trioproxy.streaming import BROKEN, broken, receive, was_truncated
 from trioproxy.waits import Wait
 from trioproxy.wire.headers import date_field
-from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseHead, chunk, response_head
+from trioproxy.wire.http1 import (
+    CHUNKED,
+    LAST_CHUNK,
+    BodyKind,
+    Data,
+    EndOfMessage,
+    ResponseHead,
+    chunk,
+    last_chunk,
+    response_head,
+)
 
 if TYPE_CHECKING:
     from trioproxy.dialing import UpstreamConnection
@@ -101,7 +111,7 @@ class Answer:
             head, close=not client.reusable, request_id=client.request_id, date=date, framing=framing
         )
         out = [response_head(head.status, head.reason, fields)]
-        more = self._collect(out, chunked=chunked)
+        more = self._collect(out, head, chunked=chunked)
         client.answering = True
         client.open_ended = unframed and not chunked
         data = b"".join(out)
@@ -110,11 +120,11 @@ class Answer:
         while more:
             await self._receive()
             out.clear()
-            more = self._collect(out, chunked=chunked)
+            more = self._collect(out, head, chunked=chunked)
             await self._send(b"".join(out))
         return head.keep_alive and head.body is not BodyKind.UNTIL_CLOSE and not self.parser.take_rest()
 
-    def _collect(self, out: list[bytes], *, chunked: bool) -> bool:
+    def _collect(self, out: list[bytes], head: ResponseHead, *, chunked: bool) -> bool:
         """Take all that has come of the body; False when it is complete."""
         size = 0
         while isinstance(event := self.parser.next_event(), Data):
@@ -123,9 +133,15 @@ class Answer:
         if size:
             upstream = self.connection.upstream
             self.exchange.context.metrics.inc(m.HTTP_BYTES, (*upstream.labels, TO_CLIENT), size)
-        if event is not None and chunked:
-            out.append(LAST_CHUNK)
+        if chunked and isinstance(event, EndOfMessage):
+            out.append(self._last_chunk(head, event))
         return event is None
+
+    def _last_chunk(self, head: ResponseHead, end: EndOfMessage) -> bytes:
+        """With the trailers for a client that asked: another may take them for what they are not (RFC 9110 §6.5.1)."""
+        if not end.trailers.fields or not self.exchange.head.wants_trailers:
+            return LAST_CHUNK
+        return last_chunk(client_trailers(head, end.trailers, request_id=self.exchange.client.request_id))
 
     async def _send(self, data: bytes) -> None:
         if data:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from trioproxy.wire.headers import add_forwarded, make_field, put, via_field, without
+from trioproxy.wire.headers import NEVER_IN_TRAILERS, add_forwarded, make_field, put, via_field, without
+from trioproxy.wire.http1 import TRAILERS_WELCOME
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from trioproxy.config import RouteConfig
-    from trioproxy.wire.headers import Field
+    from trioproxy.wire.headers import Field, Headers
     from trioproxy.wire.http1 import RequestHead, ResponseHead
 
 REQUEST_ID: Final = b"X-Request-Id"
@@ -35,7 +36,7 @@ def upstream_fields(
     request_id: bytes = b"",
     framing: Collection[Field] = (),
 ) -> list[Field]:
-    """The fields of `head` as `upstream` (its address) shall see them: of hop-by-hop ones, `framing` alone.
+    """The fields of `head` as `upstream` (its address) shall see them; hop-by-hop: `framing`, perhaps `TE: trailers`.
 
     `client` is the peer's IP address, `trusted` whether its own X-Forwarded-* are believed, `real_client` whom the
     request came from first by what trusted ones say; "" is the peer. Removing comes before
@@ -62,6 +63,8 @@ def upstream_fields(
             put(fields, name.encode("ascii"), value.encode("utf-8"))
         else:
             fields = without(fields, (name.lower().encode("ascii"),))
+    if head.wants_trailers:  # what else it says of TE is about codings, which are this connection's alone
+        fields += TRAILERS_WELCOME
     fields += framing
     return fields
 
@@ -101,6 +104,16 @@ def client_fields(
         fields.append(make_field(b"Connection", b", ".join(options)))
     fields += framing
     return fields
+
+
+def client_trailers(head: ResponseHead, trailers: Headers, *, request_id: bytes = b"") -> list[Field]:
+    """Those of the answer's trailers that may go to a client that asked for them, in order, as they came.
+
+    Nothing that must stand in a head, nothing that `head` keeps to its connection, and nothing that `request_id`
+    replaced there.
+    """
+    dropped = NEVER_IN_TRAILERS.union(head.headers.tokens(b"connection"), (REQUEST_ID.lower(),) if request_id else ())
+    return without(trailers.fields, dropped)
 
 
 def upstream_host(host: bytes, rule: str, upstream: str) -> bytes:

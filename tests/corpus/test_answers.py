@@ -8,8 +8,8 @@ from support.frames import upgrade_request
 from support.http_parsing import Outcome, bytewise, every_cut, read_answer, read_requests
 
 from trioproxy.errors import ProxyError
-from trioproxy.rewriting import client_fields
-from trioproxy.wire.http1 import BodyKind, ResponseHead
+from trioproxy.rewriting import client_fields, client_trailers
+from trioproxy.wire.http1 import BodyKind, EndOfMessage, ResponseHead
 from trioproxy.wire.websocket import check_response
 
 CASES = load_answers()
@@ -57,9 +57,17 @@ def judge(case: AnswerCase, outcome: Outcome) -> None:
         assert not outcome.complete and (outcome.status is not None or case.ends == "reset")
     elif case.expect == "pass":
         assert outcome.complete and outcome.body == case.body
+        if case.asked == "trailers":
+            assert passed_trailers(final, outcome) == list(case.trailers)
         reusable = final.keep_alive and final.body is not BodyKind.UNTIL_CLOSE and not outcome.rest
         expected = reusable and case.ends == "open" and case.asked not in {"HTTP/1.0", "websocket"}
         assert case.kept == expected
+
+
+def passed_trailers(final: ResponseHead, outcome: Outcome) -> list[tuple[bytes, bytes]]:
+    end = outcome.events[-1]
+    assert isinstance(end, EndOfMessage)
+    return [(field.name, field.value) for field in client_trailers(final, end.trailers)]
 
 
 def judge_fields(case: AnswerCase, final: ResponseHead) -> None:

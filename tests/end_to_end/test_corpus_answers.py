@@ -42,6 +42,8 @@ def question(delivery: Delivery) -> bytes:
         return get_request(path).replace(b"HTTP/1.1", b"HTTP/1.0")
     if asked == "POST":
         return get_request(path, "Content-Length: 5", method="POST") + b"hello"
+    if asked == "trailers":
+        return get_request(path, "TE: trailers", "Connection: TE")
     return get_request(path, method=asked)
 
 
@@ -54,6 +56,7 @@ class Outcome:
     fields: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
     complete: bool = False
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
     behind: bytes = b""
     closed: bool = False
     was_reset: bool = False
@@ -72,11 +75,24 @@ def outcome(case: AnswerCase, client: End) -> Outcome:
         if status < 200 and status != SWITCHING:
             interim.append(status)
             continue
-        fields = tuple((name, value) for name, _, value in (line.partition(b": ") for line in lines))
+        fields = pairs(lines)
         body, complete, left = content(case, status, dict(fields), left, ended=client.ended and not client.reset)
-        return Outcome(tuple(interim), status, fields, body, complete, left, **ends)
+        trailers: tuple[tuple[bytes, bytes], ...] = ()
+        if complete and dict(fields).get(b"Transfer-Encoding") == b"chunked" and case.asked != "HEAD":
+            trailers, complete, left = trailer_section(left)
+        return Outcome(tuple(interim), status, fields, body, complete, trailers, left, **ends)
     assert left == b""
     return Outcome(tuple(interim), **ends)
+
+
+def pairs(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name, value) for name, _, value in (line.partition(b": ") for line in lines))
+
+
+def trailer_section(left: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], bool, bytes]:
+    """The lines behind the last chunk, whether that is all of them, and what stands behind."""
+    lines, end, behind = (b"\r\n" + left).partition(b"\r\n\r\n")
+    return pairs(lines.split(b"\r\n")[1:]), bool(end), behind
 
 
 def content(
@@ -94,8 +110,7 @@ def content(
     while (line := left.partition(b"\r\n"))[1]:
         size = int(line[0], 16)
         if not size:
-            assert line[2].startswith(b"\r\n")
-            return body, True, line[2][2:]
+            return body, True, line[2]
         assert len(line[2]) >= size + 2  # a chunk goes out whole
         body, left = body + line[2][:size], line[2][size + 2 :]
     return body, False, left
@@ -189,7 +204,7 @@ def judge(case: AnswerCase, seen: Outcome) -> None:
         assert seen.closed and not seen.complete and not seen.kept
         assert seen.was_reset or case.asked != "HTTP/1.0"
     else:
-        assert (seen.body, seen.complete) == (case.body, True)
+        assert (seen.body, seen.complete, seen.trailers) == (case.body, True, case.trailers)
         opened = case.expect == "tunnel" and not case.body.startswith(CLOSE)
         assert seen.kept == (case.kept or opened)
     judge_fields(case, seen)

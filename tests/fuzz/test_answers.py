@@ -16,17 +16,18 @@ from support.fuzz import try_each
 from support.http_messages import Message, answers, cut, mutated
 from support.second_opinions import h11_response, llhttp_responses
 from support.stage import End, Stage, stage
-from support.strict_http import Response, Rest, end_to_end, read_requests, read_response
+from support.strict_http import Fields, Response, Rest, end_to_end, passing_trailers, read_requests, read_response
 
 pytestmark = pytest.mark.fuzz
 
 SHARE = 0.3  # of the examples that must be valid by construction
 TOKENS = [b"tok-%08x-" % (number * 0x9E3779B1 % 2**32) for number in range(1, 4)]  # no mutation makes one of another
 REQUESTS = {
-    b"GET": b"GET /%b HTTP/1.1\r\nHost: a.test\r\n\r\n",
-    b"HEAD": b"HEAD /%b HTTP/1.1\r\nHost: a.test\r\n\r\n",
-    b"POST": b"POST /%b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc",
+    b"GET": b"GET /%b HTTP/1.1\r\nHost: a.test\r\n%b\r\n",
+    b"HEAD": b"HEAD /%b HTTP/1.1\r\nHost: a.test\r\n%b\r\n",
+    b"POST": b"POST /%b HTTP/1.1\r\nHost: a.test\r\n%bContent-Length: 3\r\n\r\nabc",
 }
+TE = b"TE: trailers\r\nConnection: TE\r\n"
 SEEDS = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n@@@@@hello",
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Token: @\r\nContent-Length: 5\r\n\r\nhello",
@@ -46,6 +47,7 @@ class Turn:
 
     client: int
     method: bytes
+    wanted: bool  # the trailers
     token: bytes
     pieces: list[bytes]
     message: Message | None
@@ -64,7 +66,7 @@ def turns(draw, token: bytes, *, valid: bool) -> Turn:
     else:
         seeds = st.one_of(st.sampled_from(SEEDS), answers(method, b"@").map(lambda answer: answer.raw))
         raw = draw(mutated(seeds)).replace(b"@", token)
-    return Turn(draw(st.integers(0, 1)), method, token, draw(cut(raw)), message)
+    return Turn(draw(st.integers(0, 1)), method, draw(st.booleans()), token, draw(cut(raw)), message)
 
 
 @st.composite
@@ -87,7 +89,7 @@ class Upstream:
         found, _ = read_requests(end.received)
         assert not (end in self.spoilt and len(found) > end.answered)
         for request in found[end.answered :]:
-            assert request.target == b"/" + self.turn.token
+            assert (request.target, request.wants_trailers) == (b"/" + self.turn.token, self.turn.wanted)
             self.waiting.append(end)
         end.answered = len(found)
 
@@ -119,7 +121,7 @@ async def converse(stage: Stage, conversation: list[Turn]) -> None:
             if client is None or client.ended:
                 client = clients[turn.client] = stage.client()
             client.received = b""
-            client.send(REQUESTS[turn.method] % turn.token)
+            client.send(REQUESTS[turn.method] % (turn.token, TE if turn.wanted else b""))
             upstream.turn = turn
             await upstream.play(stage)
             client.look()
@@ -142,6 +144,7 @@ def judge(turn: Turn, client: End) -> None:
         assert got
         return
     assert seen.sure
+    assert turn.wanted or not seen.trailers
     assert h11_response(got, turn.method) == seen.key
     if turn.method != b"HEAD":
         assert llhttp_responses(got)[-1] == seen.key
@@ -150,12 +153,20 @@ def judge(turn: Turn, client: End) -> None:
         assert refused
     elif not refused or meant.sure:
         judge_answer(meant, seen)
+        assert seen.trailers == (without_forwarded(passing_trailers(meant)) if turn.wanted else ())
         if turn.message is not None:
             judge_meaning(turn.message, seen)
+            assert seen.trailers == (turn.message.trailers if turn.wanted else ())
 
 
 def token_in(seen: Response, turn: Turn) -> bool:
-    return turn.token in seen.body or any(turn.token in value for _, value in seen.fields)
+    return turn.token in seen.body or any(turn.token in value for _, value in (*seen.fields, *seen.trailers))
+
+
+def without_forwarded(trailers: Fields) -> Fields:
+    """Who asked is nothing that an upstream has to tell."""
+    ours = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded"}
+    return tuple(pair for pair in trailers if pair[0].lower().replace(b"_", b"-") not in ours)
 
 
 def judge_answer(meant: Response, seen: Response) -> None:

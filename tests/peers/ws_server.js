@@ -75,6 +75,12 @@ const server = http.createServer((request, response) => {
     response.setHeader('Set-Cookie', ['a=1; Path=/', 'b=2, with comma', 'a=3']);
     return response.end('cookies');
   }
+  if (pathname === '/trailers') {
+    response.setHeader('Trailer', 'grpc-status, X-Sum');
+    response.write('called');
+    response.addTrailers([['grpc-status', '0'], ['X-Sum', 'a'], ['Set-Cookie', 'a=1'], ['X-Sum', 'b'], ['X-TE', request.headers.te ?? '']]);
+    return response.end();
+  }
   if (pathname.startsWith('/status/')) {
     response.writeHead(Number(pathname.slice(8)), { ETag: '"e"' });
     return response.end();

@@ -20,8 +20,10 @@ EXPECTATIONS = frozenset({"forward", "reject400", "either"})
 KEYS = frozenset({"expect", "why", "rule", "status", "reads", "field", "absent", "then"})
 
 ANSWER_EXPECTATIONS = frozenset({"pass", "refuse502", "cut", "wait", "tunnel"})
-ANSWER_KEYS = frozenset({"expect", "why", "rule", "to", "ends", "gets", "interim", "field", "absent", "kept"})
-ASKED = frozenset({"GET", "HEAD", "POST", "HTTP/1.0", "websocket"})
+ANSWER_KEYS = frozenset(
+    {"expect", "why", "rule", "to", "ends", "gets", "interim", "field", "absent", "trailer", "kept"}
+)
+ASKED = frozenset({"GET", "HEAD", "POST", "HTTP/1.0", "websocket", "trailers"})
 ENDS = frozenset({"open", "fin", "reset"})
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))", re.DOTALL)
@@ -71,7 +73,7 @@ class AnswerCase:
 
     `asked` is the request it answers, `ends` what the upstream does behind `raw`: leaves the connection open, or ends it.
     `expect` is `pass` (the client gets `status` and `body`, whole, behind the `interim` ones, with `fields` and without
-    `absent`), `cut` (the same, but the end is seen to be none), `wait` (the same, and nothing more comes), `refuse502`, or
+    `absent`, and these `trailers` and no others), `cut` (the same, but the end is seen to be none), `wait` (the same, and nothing more comes), `refuse502`, or
     `tunnel` (`body` are the bytes behind the 101). `kept` is whether the upstream's connection may carry another request.
     """
 
@@ -87,6 +89,7 @@ class AnswerCase:
     interim: tuple[int, ...] = ()
     fields: tuple[tuple[bytes, bytes], ...] = ()
     absent: tuple[bytes, ...] = ()
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
     kept: bool = False
 
 
@@ -139,6 +142,7 @@ def parse_answer(name: str, text: bytes) -> AnswerCase:
         tuple(int(value) for value in keys.all("interim")),
         tuple(_field(name, value) for value in keys.all("field")),
         tuple(value.encode() for value in keys.all("absent")),
+        tuple(_field(name, value) for value in keys.all("trailer")),
         keys.one_of("kept", keys.at_most_one("kept", "no"), {"yes", "no"}) == "yes",
     )
 

@@ -7,6 +7,9 @@ from itertools import pairwise
 
 import attrs
 from hypothesis import strategies as st
+from support.strict_http import NOT_IN_TRAILERS
+
+Lines = list[tuple[bytes, bytes]]
 
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VALUE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -27,7 +30,16 @@ HOPS = (
     ((b"Upgrade", b"h2c"), (b"Connection", b"upgrade"), (b"HTTP2-Settings", b"AAA"), (b"Trailer", b"X")),
     ((b"Proxy-Authorization", b"Basic YTpi"), (b"X-Forwarded-For", b"1.2.3.4"), (b"Forwarded", b"for=1.2.3.4")),
 )
-"""Fields that must go no further than the proxy."""
+"""Fields that must go no further than the proxy; of TE `trailers` alone, as the proxy's own."""
+LOST_TRAILERS = (
+    (),
+    (),
+    ((b"Set-Cookie", b"a=1"), (b"Cookie", b"a=1"), (b"Authorization", b"Basic YTpi")),
+    ((b"X-Forwarded-For", b"1.2.3.4"), (b"x_real_ip", b"1.2.3.4"), (b"Via", b"1.1 a")),
+    ((b"Content-Type", b"text/html"), (b"Location", b"/"), (b"Cache-Control", b"no-store"), (b"If-Match", b"*")),
+    ((b"Trailer", b"X-A"), (b"Keep-Alive", b"timeout=1"), (b"TE", b"trailers")),
+)
+"""Fields that must not stand in trailers, none of them about framing."""
 PIECES = (
     *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b"\x0b", b":", b",", b"0", b"5", b";", b"=", b"\xff", b"\r\n\r\n"),
     *(b"chunked", b"close", b"identity", b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"),
@@ -62,6 +74,7 @@ field_lists = st.lists(st.tuples(names, values), max_size=5)
 paths = octets(PATH, 0, 16).map(lambda rest: b"/" + rest)
 bodies = st.one_of(st.none(), st.binary(max_size=40), st.lists(st.binary(min_size=1, max_size=20), max_size=4))
 extensions = st.sampled_from((b"", b"", b";a", b";a=b", b';a="b c";d'))
+trailer_names = names.filter(lambda name: name.lower() not in NOT_IN_TRAILERS)
 blanks = st.sampled_from((b" ", b" ", b"", b"\t", b"  "))
 
 
@@ -73,18 +86,28 @@ class Message:
     start: tuple[bytes, bytes]  # method and target, or status and reason
     fields: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    trailers: tuple[tuple[bytes, bytes], ...] = ()  # that must arrive where they are wanted
 
 
 @st.composite
-def _framed(draw, body) -> tuple[list[tuple[bytes, bytes]], bytes, bytes]:
+def _trailers(draw, *more) -> tuple[Lines, Lines]:
+    """Trailers, and those of them that may pass."""
+    passing = draw(st.one_of(st.just([]), st.lists(st.tuples(trailer_names, values), max_size=4)))
+    passing += more
+    place = draw(st.integers(0, len(passing)))
+    return [*passing[:place], *draw(st.sampled_from(LOST_TRAILERS)), *passing[place:]], passing
+
+
+@st.composite
+def _framed(draw, body, trailers=()) -> tuple[list[tuple[bytes, bytes]], bytes, bytes]:
     """Framing fields, the body as it is sent, the body as it is meant."""
     if body is None:
         return [], b"", b""
     if isinstance(body, bytes):
         return [(b"Content-Length", b"%d" % len(body))], body, body
     sent = b"".join(b"%X%b\r\n%b\r\n" % (len(piece), draw(extensions), piece) for piece in body)
-    trailers = draw(st.sampled_from((b"", b"", b"X-Trailer: 1\r\n")))
-    return [(b"Transfer-Encoding", b"chunked")], sent + b"0\r\n" + trailers + b"\r\n", b"".join(body)
+    end = b"0\r\n" + draw(_lines(trailers)) + b"\r\n"
+    return [(b"Transfer-Encoding", b"chunked")], sent + end, b"".join(body)
 
 
 @st.composite
@@ -97,7 +120,7 @@ def _lines(draw, fields) -> bytes:
 def requests(draw) -> Message:
     """A request that must be forwarded, on a connection that stays open behind it."""
     method, target, fields = draw(st.sampled_from(METHODS)), draw(paths), draw(field_lists)
-    framing, sent, body = draw(_framed(draw(bodies)))
+    framing, sent, body = draw(_framed(draw(bodies), draw(_trailers())[0]))
     hop = draw(st.sampled_from(HOPS))
     if framing and framing[0][0] == b"Content-Length" and body:
         hop = (*hop, *draw(st.sampled_from(((), ((b"Expect", b"100-continue"),)))))
@@ -120,9 +143,13 @@ def answers(draw, method: bytes, token: bytes) -> Message:
         body = token + body
     elif body is not None:
         body = [token, *body]
-    framing, sent, meant = draw(_framed(body))
+    trailers, passing = draw(_trailers((b"X-Token", token)))
+    framing, sent, meant = draw(_framed(body, trailers))
+    if not isinstance(body, list):
+        passing = []
     if method == b"HEAD" or status in {204, 304}:
         sent = meant = b""
+        passing = []
         if status == 204:
             framing = []
     interim = draw(
@@ -130,7 +157,7 @@ def answers(draw, method: bytes, token: bytes) -> Message:
     )
     raw = b"%bHTTP/1.1 %d %b\r\n%b\r\n%b" % (interim, status, reason, draw(_lines([*fields, *framing])), sent)
     kept = [*fields, *(line for line in framing if line[0] == b"Content-Length")]
-    return Message(raw, (b"%d" % status, reason), tuple(kept), meant)
+    return Message(raw, (b"%d" % status, reason), tuple(kept), meant, tuple(passing))
 
 
 @st.composite

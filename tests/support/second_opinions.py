@@ -6,9 +6,13 @@ llhttp is asked through httptools. Both are more lenient than the strict reading
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import h11
 import httptools
+
+if TYPE_CHECKING:
+    from support.strict_http import Fields
 
 BIG = 1_000_000
 
@@ -35,8 +39,8 @@ def h11_requests(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
     return found
 
 
-def h11_response(raw: bytes, method: bytes) -> tuple[int, bytes] | None:
-    """Status and body of the final answer, `raw` being all that came before the end; None if h11 does not take it."""
+def h11_response(raw: bytes, method: bytes) -> tuple[int, bytes, Fields] | None:
+    """Status, body and trailers of the final answer, `raw` being all that came before the end; None if h11 does not take it."""
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=BIG)
     reader.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"a")]))
     reader.send(h11.EndOfMessage())
@@ -54,7 +58,7 @@ def h11_response(raw: bytes, method: bytes) -> tuple[int, bytes] | None:
                 body += bytes(event.data)
     except h11.RemoteProtocolError:
         return None
-    return status, body
+    return status, body, tuple((bytes(name), bytes(value)) for name, value in event.headers.raw_items())
 
 
 class _Messages:
@@ -63,10 +67,21 @@ class _Messages:
     def __init__(self) -> None:
         self.parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
         self.target = self.body = b""
+        self.in_head = True
+        self.trailers: list[tuple[bytes, bytes]] = []
         self.found: list[tuple] = []
 
     def on_message_begin(self) -> None:
         self.target = self.body = b""
+        self.in_head = True
+        self.trailers.clear()
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:
+            self.trailers.append((name, value))
 
     def on_url(self, url: bytes) -> None:
         self.target += url
@@ -78,7 +93,7 @@ class _Messages:
         if isinstance(self.parser, httptools.HttpRequestParser):
             self.found.append((self.parser.get_method(), self.target, self.body))
         else:
-            self.found.append((self.parser.get_status_code(), self.body))
+            self.found.append((self.parser.get_status_code(), self.body, tuple(self.trailers)))
 
 
 def llhttp_requests(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -90,8 +105,8 @@ def llhttp_requests(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
     return messages.found
 
 
-def llhttp_responses(raw: bytes) -> list[tuple[int, bytes]]:
-    """Status and body of the whole answers llhttp finds, interim ones too; none of those that only a close ends."""
+def llhttp_responses(raw: bytes) -> list[tuple[int, bytes, Fields]]:
+    """Status, body and trailers of the whole answers llhttp finds, interim ones too; none of those that only a close ends."""
     messages = _Messages()
     messages.parser = httptools.HttpResponseParser(messages)
     with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):

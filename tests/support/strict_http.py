@@ -38,6 +38,13 @@ HOP_BY_HOP = frozenset(
 )
 """What RFC 9110 §7.6.1 and §11.7 and RFC 7540 §3.2.1 keep to one connection."""
 
+NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
+    b"content-length host cache-control expect max-forwards pragma range if-match if-none-match if-modified-since"
+    b" if-unmodified-since if-range authorization www-authenticate cookie set-cookie age expires date location retry-after"
+    b" vary warning content-encoding content-type content-range via".split()
+)
+"""What RFC 7230 §4.1.2 wants in no trailer: framing, routing, controls, conditionals, authentication, control data."""
+
 BODILESS = frozenset({204, 304})
 
 
@@ -65,6 +72,12 @@ class Request:
     last: bool  # nothing behind it on this connection is a request
     upgrade: bool  # to websocket
     chunked: bool = False
+    trailers: Fields = ()
+
+    @property
+    def wants_trailers(self) -> bool:
+        """Whether it says so in TE (RFC 9110 §10.1.4), and it can."""
+        return self.version == b"1.1" and not self.upgrade and b"trailers" in tokens(self.fields, b"te")
 
     @property
     def key(self) -> tuple[bytes, bytes, bytes]:
@@ -81,10 +94,11 @@ class Response:
     body: bytes
     sure: bool
     interim: tuple[int, ...] = ()
+    trailers: Fields = ()
 
     @property
-    def key(self) -> tuple[int, bytes]:
-        return self.status, self.body
+    def key(self) -> tuple[int, bytes, Fields]:
+        return self.status, self.body, self.trailers
 
 
 class WrongError(Exception):
@@ -102,6 +116,7 @@ class Cursor:
     raw: bytes
     at: int = 0
     sure: bool = True
+    trailers: Fields = ()  # of the last message
 
     def doubt(self, reason: object) -> None:
         """Say that what has just been read may be refused, if there is a `reason`."""
@@ -136,7 +151,7 @@ class Cursor:
         return tuple(found)
 
     def chunks(self) -> bytes:
-        """A chunked body and its trailers (RFC 9112 §7.1), which say nothing here."""
+        """A chunked body (RFC 9112 §7.1); its trailers stand in `trailers`."""
         body = b""
         while True:
             line = self.line()
@@ -151,7 +166,8 @@ class Cursor:
             if self.raw[self.at : self.at + 2] != b"\r\n"[: len(self.raw) - self.at]:
                 raise WrongError("chunk longer than its size")
             self.take(2)
-        names = {name.lower() for name, _ in self.fields()}
+        self.trailers = self.fields()
+        names = {name.lower() for name, _ in self.trailers}
         self.doubt(names & {b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade"})
         return body
 
@@ -220,6 +236,12 @@ def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     return tuple((name, value) for name, value in fields if name.lower() not in dropped)
 
 
+def passing_trailers(answer: Response) -> Fields:
+    """What an intermediary may pass on behind the content, to who asked: all that needs not stand in a head."""
+    dropped = NOT_IN_TRAILERS | set(tokens(answer.fields, b"connection"))
+    return tuple((name, value) for name, value in answer.trailers if name.lower() not in dropped)
+
+
 def _values(fields: Fields, name: bytes) -> list[bytes]:
     return [value for field, value in fields if field.lower() == name]
 
@@ -240,13 +262,14 @@ def _request(cursor: Cursor) -> Request:
     cursor.doubt(set(tokens(fields, b"expect")) - {b"100-continue"})
     upgrade = version == b"1.1" and b"upgrade" in connection and b"websocket" in tokens(fields, b"upgrade")
     chunked, length = _framing(cursor, fields, version)
+    cursor.trailers = ()
     if upgrade:
         cursor.doubt(True)
         body = b""
     else:
         body = cursor.chunks() if chunked else cursor.take(length or 0)
     last = upgrade or version == b"1.0" or b"close" in connection
-    return Request(method, target, version, fields, body, cursor.sure, host, last, upgrade, chunked)
+    return Request(method, target, version, fields, body, cursor.sure, host, last, upgrade, chunked, cursor.trailers)
 
 
 def _host(cursor: Cursor, fields: Fields, version: bytes) -> bytes:
@@ -307,6 +330,7 @@ def _response(cursor: Cursor, method: bytes, *, ended: bool) -> Response:
     status, fields = int(digits), cursor.fields()
     cursor.doubt(status > 599)
     chunked, length = _framing(cursor, fields, major + b"." + minor)
+    cursor.trailers = ()
     if method == b"HEAD" or status < 200 or status in BODILESS:
         body = b""
         cursor.doubt(status < 200 and (chunked or length is not None))
@@ -318,4 +342,4 @@ def _response(cursor: Cursor, method: bytes, *, ended: bool) -> Response:
         body = cursor.take(len(cursor.raw) - cursor.at)
     else:
         raise CutError
-    return Response(status, reason, fields, body, cursor.sure)
+    return Response(status, reason, fields, body, cursor.sure, trailers=cursor.trailers)

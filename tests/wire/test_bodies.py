@@ -186,6 +186,15 @@ def test_trailers_are_kept_apart_in_order_and_trimmed():
     assert in_every_way(raw) == (b"", [(b"X-A", b"1"), (b"Host", b"evil"), (b"x-a", b"2")], b"next")
 
 
+def test_trailers_are_read_as_fields_are():
+    assert in_every_way(b"0\r\nX-suM:\t \xff \r\nx-sum:\r\n\r\n")[1] == [(b"X-suM", b"\xff"), (b"x-sum", b"")]
+
+
+@pytest.mark.parametrize("name", [b"Content-Length: 5", b"Transfer-Encoding: chunked", b"transfer-encoding: gzip"])
+def test_framing_behind_the_body_is_refused(name):
+    assert in_every_way(b"0\r\n" + name + b"\r\n\r\n") == (b"", 400)
+
+
 def test_trailers_are_bounded_in_number_and_bytes():
     assert in_every_way(b"0\r\n" + b"A: b\r\n" * TRAILERS + b"\r\n")[1] == [(b"A", b"b")] * TRAILERS
     assert in_every_way(b"0\r\n" + b"A: b\r\n" * (TRAILERS + 1) + b"\r\n") == (b"", 400)

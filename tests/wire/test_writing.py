@@ -2,7 +2,7 @@ import h11
 import pytest
 
 from trioproxy.wire.headers import make_field
-from trioproxy.wire.writing import LAST_CHUNK, chunk, request_head, response_head
+from trioproxy.wire.writing import LAST_CHUNK, chunk, last_chunk, request_head, response_head
 
 
 def fields(*pairs):
@@ -43,3 +43,15 @@ def test_a_chunk_is_its_size_and_its_data():
 def test_no_data_is_no_chunk_as_an_empty_one_would_end_the_body():
     assert chunk(b"") == b""
     assert LAST_CHUNK == b"0\r\n\r\n"
+
+
+def test_trailers_stand_behind_the_last_chunk_and_are_read_by_others_as_they_were_meant():
+    end = last_chunk(fields((b"X-Sum", b"1"), (b"x-sum", b"\xff")))
+    assert end == b"0\r\nX-Sum: 1\r\nx-sum: \xff\r\n\r\n"
+    assert last_chunk(()) == LAST_CHUNK
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"a")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"abc") + end)
+    events = [reader.next_event() for _ in range(3)]
+    assert events[-1].headers.raw_items() == [(b"X-Sum", b"1"), (b"x-sum", b"\xff")]

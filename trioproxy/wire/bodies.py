@@ -15,9 +15,11 @@ import httptools
 from trioproxy.errors import ProxyError
 from trioproxy.wire.events import BodyKind, Data, EndOfMessage
 from trioproxy.wire.headers import Headers
+from trioproxy.wire.heads import read_field
 
 if TYPE_CHECKING:
     from trioproxy.wire.buffer import Buffer
+    from trioproxy.wire.headers import Field
     from trioproxy.wire.heads import Refuse
 
 MAX_CHUNK_LINE = 512
@@ -100,17 +102,13 @@ class _Step(Enum):
     TRAILERS = auto()
 
 
-class _Trailers:
-    """Collects what llhttp reports behind the head."""
+class _End:
+    """Hears from llhttp where the message ends."""
 
-    __slots__ = ("complete", "fields")
+    __slots__ = ("complete",)
 
     def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
         self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value.strip(b" \t")))
 
     def on_message_complete(self) -> None:
         self.complete = True
@@ -124,6 +122,7 @@ class ChunkedBody:
     """
 
     __slots__ = (
+        "_end",
         "_extensions",
         "_left",
         "_llhttp",
@@ -137,15 +136,15 @@ class ChunkedBody:
 
     def __init__(self, *, max_trailer_bytes: int, max_trailers: int, refuse: Refuse) -> None:
         self._refuse = refuse
-        self._trailers = _Trailers()
-        self._llhttp = httptools.HttpRequestParser(self._trailers)
+        self._end = _End()
+        self._llhttp = httptools.HttpRequestParser(self._end)
         self._llhttp.feed_data(CHUNKED_HEAD)
-        self._trailers.fields.clear()
         self._step = _Step.SIZE
         self._left = 0  # bytes of the chunk's data to come
         self._extensions = 0  # bytes seen of them
         self._trailer_room = max_trailer_bytes
         self._max_trailers = max_trailers
+        self._trailers: list[Field] = []
         self._next: EndOfMessage | ProxyError | None = None  # stands behind data that was handed out first
 
     @property
@@ -216,12 +215,16 @@ class ChunkedBody:
 
     def _trailer(self, line: bytes) -> None:
         self._trailer_room -= len(line)
-        self._max_trailers -= line != b"\r\n"
-        if self._max_trailers < 0:
-            raise self._refuse(400, "too many trailers")
+        if line != b"\r\n":
+            if len(self._trailers) == self._max_trailers:
+                raise self._refuse(400, "too many trailers")
+            try:
+                self._trailers.append(read_field(line.removesuffix(b"\r\n")))
+            except ValueError:
+                raise self._refuse(400, "a trailer that is no field") from None
         self._feed(line)
-        if self._trailers.complete:
-            self._next = EndOfMessage(Headers.from_pairs(self._trailers.fields))
+        if self._end.complete:
+            self._next = EndOfMessage(Headers(self._trailers)) if self._trailers else END
 
     def _feed(self, data: bytes) -> None:
         try:

@@ -50,6 +50,17 @@ class RequestHead:
     def _has_body(self) -> bool:
         return self.body is not BodyKind.NONE and self.content_length != 0
 
+    @property
+    def wants_trailers(self) -> bool:
+        """Whether the answer's trailers may go to its sender: `trailers` is a member of TE (RFC 9110 §10.1.4).
+
+        Not of an HTTP/1.0 client, which knows no chunks, nor on an upgrade. Whether Connection names TE, as it must,
+        says nothing about what the client reads.
+        """
+        if b"te" not in self.headers.keys or self.version != b"1.1" or self.upgrade:  # nearly always the first
+            return False
+        return b"trailers" in self.headers.tokens(b"te")
+
 
 @attrs.frozen
 class ResponseHead:

@@ -45,6 +45,23 @@ FORWARDED = frozenset({b"forwarded"}).union(
 )
 """Fields that say who asked; lower case. CGI, WSGI and the like know no `-` from `_` (RFC 3875 §4.1.18)."""
 
+NEVER_IN_TRAILERS: Final = (
+    HOP_BY_HOP
+    | FORWARDED
+    | frozenset(
+        b"content-length host via"  # framing, routing
+        b" cache-control expect if-match if-modified-since if-none-match if-range if-unmodified-since"  # what is asked
+        b" max-forwards pragma range"
+        b" authorization cookie set-cookie www-authenticate"  # who asks
+        b" age date expires location retry-after vary warning"  # what an answer is good for
+        b" content-encoding content-range content-type".split()  # how content is read
+    )
+)
+"""Fields that must not stand behind a body, where who has decided by the head meets them too late; lower case.
+
+RFC 9110 §6.5.1 says of what kinds they are, RFC 7230 §4.1.2 names most of them. A recipient that merges trailers into
+the head's fields would believe them (CVE-2013-5704).
+"""
 
 MAX_REMEMBERED: Final = 256
 """Bytes of what a peer sent that may stay in a cache, so that all it can make us keep is this times the entries.

@@ -15,11 +15,20 @@ from trioproxy.wire.events import BodyKind, Data, EndOfMessage, RequestHead, Res
 from trioproxy.wire.heads import MAX_REMEMBERED_HEAD, HeadReader
 from trioproxy.wire.requests import parse_request, parse_request_line, refuse_body, refuse_head, remembered_request
 from trioproxy.wire.responses import parse_response, parse_status_line, refuse_answer, remembered_response
-from trioproxy.wire.writing import CHUNKED, LAST_CHUNK, chunk, request_head, response_head
+from trioproxy.wire.writing import (
+    CHUNKED,
+    LAST_CHUNK,
+    TRAILERS_WELCOME,
+    chunk,
+    last_chunk,
+    request_head,
+    response_head,
+)
 
 __all__ = [
     "CHUNKED",
     "LAST_CHUNK",
+    "TRAILERS_WELCOME",
     "BodyKind",
     "Data",
     "EndOfMessage",
@@ -28,6 +37,7 @@ __all__ = [
     "ResponseHead",
     "ResponseParser",
     "chunk",
+    "last_chunk",
     "request_head",
     "response_head",
 ]
