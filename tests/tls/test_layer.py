@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import warnings
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.certificates import authority
 
 from trioproxy.tls import TlsError, TlsLayer
@@ -42,10 +45,10 @@ def pair(request, trusted, server_side):
     return shake(TlsLayer.client(context, "localhost"), TlsLayer.server(server_side))
 
 
-def taken(layer):
-    """All that `decrypt_into` finds."""
+def taken(layer, data=b""):
+    """All that `decrypt_into` finds in what was fed and in `data`, which comes behind what was left of the last."""
     room = memoryview(bytearray(600_000))
-    return bytes(room[: layer.decrypt_into(room)])
+    return bytes(room[: layer.decrypt_into(memoryview(layer.tail + data), room)])
 
 
 def test_what_is_sent_arrives_both_ways(pair):
@@ -74,15 +77,40 @@ def test_all_that_came_is_decrypted_at_once_however_many_records_it_is(pair, siz
     assert client.pending
     assert taken(client) == data[:size]
     assert not client.pending
+    for _ in range(2):
+        assert taken(client, server.encrypt(data[:size])) == data[:size]
+        assert (client.tail, client.pending) == (b"", False)
+    assert client.records == -(-size // RECORD)
 
 
-def test_it_comes_octet_by_octet(pair):
+@pytest.mark.parametrize("begun", [False, True], ids=["", "in the middle of a record"])
+def test_it_comes_octet_by_octet(pair, begun):
     client, server = pair
+    octets = client.encrypt(b"slowly") + client.encrypt(b" but surely") + client.encrypt(b"x" * 1000)
     found = b""
-    for octet in client.encrypt(b"slowly") + client.encrypt(b" but surely"):
-        server.feed(bytes([octet]))
-        found += taken(server)
-    assert found == b"slowly but surely"
+    if begun:
+        server.feed(octets[:10])
+        assert server.decrypt(1) is None
+        octets = octets[10:]
+    for octet in octets:
+        found += taken(server, bytes([octet]))
+    assert found == b"slowly but surely" + b"x" * 1000
+
+
+@given(sizes=st.lists(st.integers(1, 40_000), max_size=12), cuts=st.lists(st.integers(1, 70_000), min_size=1))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_records_of_any_size_cut_anywhere_give_what_was_sent(pair, sizes, cuts):
+    client, server = pair
+    sent = b"".join(bytes([number % 251]) * size for number, size in enumerate(sizes))
+    octets = b"".join(client.encrypt(bytes([number % 251]) * size) for number, size in enumerate(sizes))
+    found, at = b"", 0
+    for cut in itertools.cycle(cuts):
+        if at >= len(octets):
+            break
+        found += taken(server, octets[at : at + cut])
+        at += cut
+    assert found == sent
+    assert server.tail == b""
 
 
 def test_what_was_read_in_part_is_not_lost_when_the_rest_is_taken(pair):
@@ -130,27 +158,33 @@ def test_a_layer_without_a_session_says_nothing_when_it_is_closed(server_side):
     assert not layer.take_outgoing()
 
 
-def test_octets_changed_on_the_way_are_noticed_and_what_came_before_is_not_lost(pair):
+@pytest.mark.parametrize("begun", [False, True], ids=["", "in the middle of a record"])
+def test_octets_changed_on_the_way_are_noticed_and_what_came_before_is_not_lost(pair, begun):
     client, server = pair
     good, bad = client.encrypt(b"authentic"), bytearray(client.encrypt(b"forged"))
     bad[-1] ^= 1
-    server.feed(good + bytes(bad))
-    assert taken(server) == b"authentic"
-    for _ in range(2):
+    server.feed(good[:begun])
+    assert server.decrypt(1) is None
+    assert taken(server, good[begun:] + bytes(bad)) == b"authentic"
+    assert server.broken in {"bad record mac", "decryption failed or bad record mac"}
+    alert = server.take_outgoing()
+    assert taken(server, b"x") == b""
+    for attempt in (lambda: server.encrypt(b"x"), lambda: server.decrypt(10)):
         with pytest.raises(TlsError):
-            server.decrypt(10)
-        server.feed(b"x")
-        with pytest.raises(TlsError):
-            taken(server)
+            attempt()
+    assert taken(client, alert) == b""
+    assert "alert bad record mac" in client.broken
 
 
-def test_forged_octets_are_noticed_where_they_are_all_there_is(pair):
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\xff\xff" + bytes(100), b"\x17\x03\x03\x00\x10" + bytes(16), b"\0"],
+)
+def test_what_is_no_record_is_noticed_at_once(pair, sent):
     client, server = pair
-    bad = bytearray(client.encrypt(b"forged"))
-    bad[-1] ^= 1
-    server.feed(bytes(bad))
-    with pytest.raises(TlsError, match=r"bad record mac|decryption failed"):
-        taken(server)
+    assert taken(server, client.encrypt(b"x")) == b"x"
+    assert taken(server, sent + (b"" if len(sent) > 1 else bytes(10))) == b""
+    assert server.broken
 
 
 def test_nothing_can_be_sent_before_the_handshake_or_behind_the_end(pair, server_side):

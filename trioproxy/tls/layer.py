@@ -1,7 +1,8 @@
 """TLS between octets as they travel and octets as they are meant, without I/O.
 
 Whoever moves the octets feeds what came (`feed`), takes what is to be sent (`take_outgoing`), and asks in between. Over
-memory BIOs nothing is ever half written: what was encrypted is whole, and waits to be sent like any other octets.
+memory BIOs nothing is ever half written: what was encrypted is whole, and waits to be sent like any other octets. They
+never give back memory they once had, so in bulk they get one record at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 RECORD: Final = 16 * 1024  # octets of plaintext in one record at most (RFC 8446 §5.1)
+HEADER: Final = 5  # octets before each: content type, version, length
+LONGEST: Final = HEADER + RECORD + 2048  # a whole one, encrypted as TLS 1.2 may (RFC 5246 §6.2.3)
+_TYPES: Final = range(20, 24)  # what a record may hold
 
 
 class TlsError(Exception):
@@ -34,7 +38,9 @@ class TlsLayer:
     """One connection's TLS. One task at a time may use it.
 
     `ended` is set once the peer has said that nothing more will come (close_notify, RFC 8446 §6.1): an end of the
-    connection without it may be an attacker's. `closed` is set once we have.
+    connection without it may be an attacker's. `closed` is set once we have. `broken` says what was wrong with what
+    came, if anything was; nothing can be sent any more then. `tail` and `records` are for who uses `decrypt_into`: the
+    beginning of a record of which the rest has not come, and how many the last call has opened.
     """
 
     _incoming: ssl.MemoryBIO
@@ -42,6 +48,12 @@ class TlsLayer:
     _object: ssl.SSLObject
     ended: bool = attrs.field(default=False, init=False)
     closed: bool = attrs.field(default=False, init=False)
+    broken: str = attrs.field(default="", init=False)
+    tail: bytes = attrs.field(default=b"", init=False)
+    records: int = attrs.field(default=0, init=False)
+    _whole: bool = attrs.field(
+        default=False, init=False
+    )  # what OpenSSL got ends with a whole record, as far as we know
     _left: bytes = attrs.field(default=b"", init=False)  # decrypted, not yet taken
 
     @classmethod
@@ -58,6 +70,7 @@ class TlsLayer:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take in what came."""
+        self._whole = False
         self._incoming.write(data)
 
     def take_outgoing(self) -> bytes:
@@ -79,11 +92,18 @@ class TlsLayer:
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
         """What to send for `data`, and what else was to be sent before. Raises TlsError once the session is broken."""
+        write, read = self._object.write, self._outgoing.read
         try:
-            self._object.write(data)
+            if len(data) <= RECORD:
+                write(data)
+                return read()
+            view, records = memoryview(data), []
+            for at in range(0, len(view), RECORD):
+                write(view[at : at + RECORD])
+                records.append(read())
         except ssl.SSLError as error:
             raise TlsError.of(error) from error
-        return self._outgoing.read()
+        return b"".join(records)
 
     def decrypt(self, most: int) -> bytes | None:
         """Up to `most` octets of what came, b"" once the peer has `ended`, None where more has to come first.
@@ -102,35 +122,71 @@ class TlsLayer:
         except ssl.SSLZeroReturnError:
             data = b""
         except ssl.SSLError as error:
-            raise TlsError.of(error) from error
+            raise self._break(error) from error
         self.ended = not data
+        self._whole = not (self._incoming.pending or self._object.pending())
         return data
 
-    def decrypt_into(self, room: memoryview) -> int:
-        """All that can be decrypted of what came, into `room`; how many octets that is; then see `ended`.
+    def decrypt_into(self, data: memoryview, room: memoryview) -> int:
+        """All that can be decrypted of what was fed and of `data`, into `room`; how many octets that is.
 
-        `room` has to be larger than what was fed since last time by a RECORD. Raises TlsError as `decrypt`, but only
-        where nothing came before it: what did is authentic.
+        `data` begins with `tail`, and what lies behind its last whole record is the new one. `room` has to be larger
+        than both together by a RECORD. Never raises: see `ended` and `broken`, which may be set behind what came well.
         """
-        size = len(self._left)
-        read: Any = self._object.read  # into a buffer, any will do
+        size, at, stop, self.records = len(self._left), 0, len(data), 0
         if size:
             room[:size] = self._left
             self._left = b""
+        if self._incoming.pending or self._object.pending():
+            size += self._read_on(room[size:])
+        while at < stop and not (self.ended or self.broken):
+            whole = self._whole
+            end = _record_end(data, at, stop) if whole else min(at + RECORD, stop)
+            if end > stop:
+                break
+            self._incoming.write(data[at:end])
+            size += self._read_record(room[size:]) if whole else self._read_on(room[size:])
+            at = end
+        self.tail = b"" if self.ended or self.broken else bytes(data[at:stop])
+        return size
+
+    def _read_record(self, room: memoryview) -> int:
+        """What the whole record says that was just fed: all of it is had at once, and asking for more would cost."""
+        read: Any = self._object.read  # into a buffer, any will do
+        self.records += 1
         try:
-            # Asking until it wants more would cost an exception for each read, which is as much as decrypting it.
-            while (self._incoming.pending or self._object.pending()) and not self.ended:
+            got: int = read(len(room), room)
+        except ssl.SSLError as error:
+            self._heard(error)
+            return 0
+        self.ended = not got
+        return got
+
+    def _read_on(self, room: memoryview) -> int:
+        """What can be had while nobody knows where in a record we are, so until OpenSSL wants more."""
+        read: Any = self._object.read
+        size = 0
+        try:
+            while not self.ended and (self._incoming.pending or self._object.pending()):
                 got: int = read(len(room) - size, room[size:])
                 self.ended = not got
                 size += got
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self.ended = True
+            self._whole = True
         except ssl.SSLError as error:
-            if not size:
-                raise TlsError.of(error) from error
+            self._heard(error)
         return size
+
+    def _heard(self, error: ssl.SSLError) -> None:
+        """OpenSSL has nothing to give: it wants more, or that was the end, or it is broken."""
+        if isinstance(error, ssl.SSLZeroReturnError):
+            self.ended = True
+        elif not isinstance(error, ssl.SSLWantReadError):  # that is what it says behind a ticket or a new key, too
+            self._break(error)
+
+    def _break(self, error: ssl.SSLError) -> TlsError:
+        failure = TlsError.of(error)
+        self.broken = self.broken or str(failure)
+        return failure
 
     @property
     def pending(self) -> bool:
@@ -164,3 +220,16 @@ class TlsLayer:
         """OpenSSL's name of it; "" before the handshake is over."""
         found = self._object.cipher()
         return found[0] if found else ""
+
+
+def _record_end(data: memoryview, at: int, stop: int) -> int:
+    """Where the record ends that begins there; somewhere behind `stop` if its length is not known yet.
+
+    What is no record ends where it stands: OpenSSL is to see it and say so.
+    """
+    if data[at] not in _TYPES:
+        return stop
+    if stop - at < HEADER:
+        return stop + 1
+    size = HEADER + (data[at + 3] << 8 | data[at + 4])
+    return at + size if size <= LONGEST else stop
