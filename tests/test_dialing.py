@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from support.certificates import authority
 from support.scripted import REFUSED, answers, proxying, silent_address, socket_pair
 
 from trioproxy import metrics as m
@@ -12,6 +13,8 @@ from trioproxy.dialing import Attempts, IdleConnections
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState
 from trioproxy.record import Record
+from trioproxy.streaming import is_quiet
+from trioproxy.tls import Identity, TlsStream
 from trioproxy.upstreams import Lease, Upstream
 
 
@@ -268,3 +271,95 @@ async def test_close_closes_all(upstream, pairs):
         idle.put(upstream, ours)
     idle.close()
     assert len(idle) == 0 and all(closed(ours) for ours, _ in pairs)
+
+
+# With TLS
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory):
+    return authority(tmp_path_factory.mktemp("certificates"))
+
+
+def identity(trusted, name="localhost"):
+    return Identity(name, trusted.client())
+
+
+async def test_a_kept_connection_with_tls_is_used_again_though_tickets_came(trusted):
+    async with proxying(answers(), tls=(trusted.server("localhost"), identity(trusted))) as proxy:
+        connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        stream = connection.stream
+        assert isinstance(stream, TlsStream)
+        connection.keep(proxy.idle)
+        await trio.lowlevel.wait_readable(stream.socket.socket)  # tickets
+        proxy.idle.sweep()
+        again = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        assert again.reused and again.stream is stream
+        again.close()
+
+
+async def test_a_kept_connection_whose_upstream_says_that_it_ends_is_not_used(trusted):
+    async def end(http):
+        await http.stream.send_eof()
+
+    async with proxying(end, tls=(trusted.server("localhost"), identity(trusted))) as proxy:
+        connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        stream = connection.stream
+        connection.keep(proxy.idle)
+        while is_quiet(stream):
+            await trio.lowlevel.wait_readable(stream.socket.socket)
+        proxy.idle.sweep()
+        assert closed(stream)
+
+
+@pytest.mark.rule("retry")
+async def test_a_failed_handshake_is_a_failed_connect(trusted):
+    expired, good = trusted.server("localhost", expired=True), trusted.server("localhost")
+    async with proxying(answers(), answers(), tls=(good, identity(trusted))) as proxy:
+        proxy.peers[0].tls = expired
+        connection = await attempts(proxy).connect()
+        assert connection.upstream is proxy.upstreams[1]
+        assert proxy.counted(m.CONNECT_FAILURES) == {f"backend {proxy.peers[0].address} tls": 1}
+        assert proxy.counted(m.UPSTREAM_FAILURES) == {f"backend {proxy.peers[0].address} connect": 1}
+        assert proxy.counted(m.RETRIES) == {"backend connect": 1}
+        connection.close()
+
+
+@pytest.mark.parametrize("when", ["dialled", "leased", "idle"])
+async def test_what_was_proven_before_a_reload_is_not_enough_behind_it(trusted, when):
+    other = identity(trusted)
+    async with proxying(answers(), tls=(trusted.server("localhost"), identity(trusted))) as proxy:
+        (upstream,) = proxy.upstreams
+        if when == "dialled":
+            async with trio.open_nursery() as nursery:
+
+                async def change():
+                    upstream.identity = other
+
+                nursery.start_soon(change)
+                connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        else:
+            connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        if when == "leased":
+            upstream.identity = other
+        connection.keep(proxy.idle)
+        assert len(proxy.idle) == (when == "idle")
+        upstream.identity = other
+        again = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+        assert not again.reused
+        assert again.stream is not connection.stream
+        assert closed(connection.stream)
+        again.close()
+
+
+async def test_the_sweep_closes_what_was_proven_to_other_settings(trusted):
+    for before, behind in ((None, identity(trusted)), (identity(trusted), None)):
+        tls = (trusted.server("localhost"), before) if before else None
+        async with proxying(answers(), tls=tls) as proxy:
+            connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
+            connection.keep(proxy.idle)
+            proxy.idle.sweep()
+            assert len(proxy.idle) == 1
+            proxy.upstreams[0].identity = behind
+            proxy.idle.sweep()
+            assert len(proxy.idle) == 0 and closed(connection.stream)

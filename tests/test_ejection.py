@@ -18,19 +18,19 @@ THREE_IN_TEN = PassiveConfig(max_failures=3, window=10.0, eject=10.0)
 COUNTED = {
     Failure.CONNECT: {
         (Phase.CONNECT, reason)
-        for reason in (Reason.REFUSED, Reason.UNREACHABLE, Reason.TIMEOUT, Reason.RESET, Reason.CLOSED)
+        for reason in (Reason.REFUSED, Reason.UNREACHABLE, Reason.TIMEOUT, Reason.RESET, Reason.CLOSED, Reason.TLS)
     },
     Failure.HANDSHAKE: {
         (Phase.HANDSHAKE, reason)
-        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID)
+        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID, Reason.TLS)
     },
     Failure.RESPONSE: {
         (Phase.RESPONSE, reason)
-        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID)
+        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID, Reason.TLS)
     },
     Failure.TUNNEL: {
         (Phase.TUNNEL, reason)
-        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.PROTOCOL)
+        for reason in (Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.PROTOCOL, Reason.TLS)
     },
     Failure.CHAOS: set(),
 }

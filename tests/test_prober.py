@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
+from support.certificates import authority
 from support.probing import answers, echo_pongs, read_head, switching_protocols, upgrades
+from support.scripted import listen
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
@@ -23,6 +25,7 @@ from trioproxy.health import UpstreamState
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.prober import JITTER, run_prober
+from trioproxy.tls import Identity
 from trioproxy.upstreams import Pool, Upstream
 
 if TYPE_CHECKING:
@@ -119,10 +122,14 @@ class Probing:
 
 
 @asynccontextmanager
-async def probing(*addresses: str, rng: random.Random | None = None, **health: Any) -> AsyncIterator[Probing]:
+async def probing(
+    *addresses: str, rng: random.Random | None = None, identity: Identity | None = None, **health: Any
+) -> AsyncIterator[Probing]:
     """Starts a prober; the block begins when its first round is over."""
     upstreams = tuple(UpstreamConfig(address=address) for address in addresses)
     made = Probing(Pool(PoolConfig(name="backend", upstreams=upstreams, health=HealthConfig(**health))))
+    for upstream in made.pool.upstreams:
+        upstream.identity = identity
 
     async def run(task_status: trio.TaskStatus[None]) -> None:
         await run_prober([made.pool], metrics=made.metrics, log=made.log, rng=rng, task_status=task_status)
@@ -414,3 +421,51 @@ async def test_a_down_upstream_that_is_not_probed_any_more_is_taken_for_up(autoj
         await prober.watch(upstream, HealthConfig(probe="none")).probed.wait()
         assert upstream.health.state is UP
         nursery.cancel_scope.cancel()
+
+
+# With TLS
+
+
+@asynccontextmanager
+async def tls_peer(context: Any, script: Any) -> AsyncIterator[str]:
+    peer = listen("", 0, tcp=True, tls=context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.serve, lambda http: script(http.stream))
+        yield peer.address
+        nursery.cancel_scope.cancel()
+    peer.close()
+
+
+@pytest.mark.parametrize(("probe", "script"), [("tcp", hold), ("http", answers(OK)), ("websocket", echo_pongs)])
+async def test_an_upstream_with_tls_is_probed_over_tls(tmp_path, probe, script):
+    trusted = authority(tmp_path)
+    async with tls_peer(trusted.server("localhost"), script) as address:
+        identity = Identity("localhost", trusted.client())
+        async with probing(address, identity=identity, probe=probe, timeout=30, interval=60) as made:
+            assert made.states == [UP], made.log.events
+
+
+@pytest.mark.parametrize("probe", ["tcp", "http", "websocket"])
+async def test_an_upstream_whose_certificate_is_not_accepted_goes_down_with_the_reason(tmp_path, probe):
+    trusted = authority(tmp_path)
+    async with tls_peer(trusted.server("localhost", expired=True), hold) as address:
+        identity = Identity("localhost", trusted.client())
+        async with probing(address, identity=identity, probe=probe, timeout=30, interval=60) as made:
+            assert made.states == [DOWN]
+            assert made.probes("tls") == 1
+            assert made.upstream.last_probe.result == "tls"
+            assert "certificate has expired" in made.upstream.last_probe.detail
+            assert made.upstream.resolve_wanted.is_set()
+            (down,) = [event for event in made.log.events if event["event"] == "upstream_down"]
+            assert "tls: " in down["reason"] and "certificate has expired" in down["reason"]
+
+
+@pytest.mark.parametrize("probe", ["http", "websocket"])
+async def test_an_upstream_that_wants_a_certificate_of_ours_goes_down_with_the_reason(tmp_path, probe):
+    trusted = authority(tmp_path)
+    async with tls_peer(trusted.server("localhost", client_ca=trusted.file), hold) as address:
+        identity = Identity("localhost", trusted.client())
+        async with probing(address, identity=identity, probe=probe, timeout=30, interval=60) as made:
+            assert made.states == [DOWN]
+            assert made.upstream.last_probe.result == "tls", made.upstream.last_probe
+            assert "certificate required" in made.upstream.last_probe.detail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 import trio
@@ -324,6 +325,19 @@ async def test_a_gentle_end_of_tls_arrives_though_the_question_was_not_read(tls_
 async def test_an_aborted_connection_with_tls_shows_as_incomplete(tls_pair):
     client, server = tls_pair
     abort(server)
-    server.socket.close()
-    with pytest.raises(trio.BrokenResourceError):
+    server.close()
+    with suppress(trio.BrokenResourceError):
+        while await receive(client, 10):
+            pass
+        assert was_truncated(client)
+    assert not client.layer.ended
+
+
+async def test_what_tls_says_of_a_broken_connection_is_told(tls_pair):
+    client, server = tls_pair
+    await server.socket.send_all(b"no record")
+    with pytest.raises(trio.BrokenResourceError) as caught:
         await receive(client, 10)
+    failure = broken(caught.value, Source.UPSTREAM, Phase.RESPONSE)
+    assert failure.reason is Reason.TLS
+    assert "wrong version number" in failure.detail

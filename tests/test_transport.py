@@ -7,16 +7,19 @@ import os
 import resource
 import socket
 import stat
-from contextlib import ExitStack, closing, contextmanager, suppress
+import struct
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from support.certificates import authority
 from support.serving import descriptors, no_descriptors_left
 
 from trioproxy import transport
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.tls import Identity, TlsError, TlsStream, client_context, server_context
 from trioproxy.transport import (
     Address,
     ListenError,
@@ -365,9 +368,9 @@ def test_the_file_of_a_handed_over_unix_socket_stays(tmp_path):
 # Dialling
 
 
-async def failed_dial(*addresses, seconds=3.0) -> ProxyError:
+async def failed_dial(*addresses, seconds=3.0, identity=None) -> ProxyError:
     with pytest.raises(ProxyError) as caught:
-        await dial(addresses, seconds)
+        await dial(addresses, seconds, identity)
     return caught.value
 
 
@@ -472,3 +475,152 @@ def test_the_limit_of_descriptors_is_raised_to_the_hard_one():
         assert raise_descriptor_limit() == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# Dialling with TLS
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory):
+    return authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def identity(trusted):
+    return Identity("localhost", trusted.client())
+
+
+@asynccontextmanager
+async def tls_server(context, read=None):
+    """A server that shakes hands and then reads; what that came to is put into `read`. Without a context: it only reads."""
+    with listening() as sock:
+        sock.setblocking(False)
+        read = [] if read is None else read
+
+        async def serve():
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                connection = transport.as_stream(sock.accept()[0])
+                nursery.start_soon(talk, connection)
+
+        async def talk(connection):
+            async with connection:
+                with suppress(TlsError, trio.BrokenResourceError):
+                    stream = connection if context is None else await TlsStream.accept(connection, context)
+                    while data := await stream.receive_some():
+                        read.append(data)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            yield V4, sock.getsockname()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("names", [("localhost",), ("127.0.0.1",), ("*.chat.internal",)])
+async def test_an_upstream_has_to_prove_who_it_is(trusted, names):
+    name = names[0].replace("*", "a")
+    async with (
+        tls_server(trusted.server(*names)) as address,
+        await dial([address], 3, Identity(name, trusted.client())) as stream,
+    ):
+        assert isinstance(stream, TlsStream)
+
+
+async def failed_handshake(address, identity, seconds=3.0) -> ProxyError:
+    with pytest.raises(ProxyError) as caught:
+        await dial([address], seconds, identity)
+    failure = caught.value
+    assert (failure.source, failure.phase, failure.status) == (Source.UPSTREAM, Phase.CONNECT, 503)
+    assert failure.retryable
+    assert f"{address[1][0]}:{address[1][1]}" in failure.detail
+    return failure
+
+
+@pytest.mark.rule("retry")
+@pytest.mark.parametrize(
+    ("names", "expired", "asked", "words"),
+    [
+        (("localhost",), True, "localhost", "certificate has expired"),
+        (("chat.internal",), False, "localhost", "not valid for 'localhost'"),
+        (("*.chat.internal",), False, "a.b.chat.internal", "not valid for 'a.b.chat.internal'"),
+        (("localhost",), False, "127.0.0.1", "not valid for '127.0.0.1'"),
+        (("127.0.0.2",), False, "127.0.0.1", "not valid for '127.0.0.1'"),
+    ],
+)
+async def test_a_certificate_that_expired_or_is_anothers_is_not_accepted(trusted, names, expired, asked, words):
+    read = []
+    before = descriptors()
+    async with tls_server(trusted.server(*names, expired=expired), read) as address:
+        failure = await failed_handshake(address, Identity(asked, trusted.client()))
+    assert descriptors() == before
+    assert failure.reason is Reason.TLS
+    assert words in failure.detail
+    assert not read
+
+
+async def test_a_certificate_of_an_unknown_authority_is_not_accepted(trusted, tmp_path, identity):
+    async with tls_server(authority(tmp_path / "other").server("localhost")) as address:
+        failure = await failed_handshake(address, identity)
+    assert failure.reason is Reason.TLS
+    assert "certificate not accepted: " in failure.detail
+
+
+async def test_a_certificate_is_trusted_that_is_itself_in_the_file(trusted):
+    files = trusted.issue("localhost")  # signed by an authority that is not there
+    identity = Identity("localhost", client_context(files.certificate))
+    async with tls_server(server_context(files.certificate, files.key)) as address:
+        (await dial([address], 3, identity)).close()
+
+
+async def test_what_speaks_no_tls_is_no_upstream_with_tls(identity, nursery):
+    async def answer(stream):
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    listeners = await nursery.start(trio.serve_tcp, answer, 0)
+    failure = await failed_handshake((V4, ("127.0.0.1", listeners[0].socket.getsockname()[1])), identity)
+    assert failure.reason is Reason.TLS
+    assert "is TLS spoken there?" in failure.detail
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("how", ["ends", "resets"])
+async def test_what_ends_inside_the_handshake_is_no_upstream_with_tls(identity, nursery, how):
+    async def end(stream):
+        await stream.receive_some()
+        if how == "resets":
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+
+    listeners = await nursery.start(trio.serve_tcp, end, 0)
+    failure = await failed_handshake((V4, ("127.0.0.1", listeners[0].socket.getsockname()[1])), identity)
+    assert failure.reason is Reason.TLS
+    assert "inside the TLS handshake" in failure.detail
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_handshake_gets_the_time_that_connecting_left(identity, autojump_clock):
+    with listening() as mute, silent() as never:
+        start = trio.current_time()
+        failure = await failed_dial(never, (V4, mute.getsockname()), seconds=3, identity=identity)
+        assert trio.current_time() - start == pytest.approx(3)
+    assert failure.reason is Reason.TIMEOUT
+    assert failure.detail.endswith("no TLS handshake within 1.5 s")
+
+
+async def test_an_address_that_cannot_prove_it_is_followed_by_the_next(trusted, identity, tmp_path):
+    async with (
+        tls_server(authority(tmp_path / "other").server("localhost")) as impostor,
+        tls_server(trusted.server("localhost")) as real,
+        await dial([impostor, real], 3, identity) as stream,
+    ):
+        assert stream.socket.socket.getpeername() == real[1]
+
+
+async def test_a_dial_cancelled_inside_the_handshake_leaves_no_descriptor(identity, autojump_clock):
+    with listening() as mute:
+        before = descriptors()
+        with trio.move_on_after(1) as scope:
+            await dial([(V4, mute.getsockname())], 3, identity)
+        assert scope.cancelled_caught
+        assert descriptors() == before

@@ -5,7 +5,7 @@ What is sent over it, and whether a request that failed later may be repeated, i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
     from trioproxy.context import Context
     from trioproxy.record import Record
-    from trioproxy.sockets import Socket
+    from trioproxy.tls import Identity, OverSocket
     from trioproxy.upstreams import Lease, Pool, Upstream
 
 # An idle connection younger than this is safe for a request that could not be repeated: no server closes its own so
 # soon.
 FRESH_SECONDS = 1.0
+
+_Idle: TypeAlias = "tuple[float, OverSocket, Identity | None]"  # since when, which one, and what was proven
 
 
 @attrs.define(eq=False)
@@ -34,7 +36,8 @@ class UpstreamConnection:
     """A leased connection. Whoever got it ends it with `close` or `keep`, in a finally; both release the lease."""
 
     lease: Lease
-    stream: Socket
+    stream: OverSocket
+    identity: Identity | None  # that was proven
     reused: bool
     upstream: Upstream = attrs.field(init=False)  # where it leads
     _ended: bool = attrs.field(default=False, init=False)
@@ -64,7 +67,7 @@ class UpstreamConnection:
         """Give the lease back and the connection to those that wait for a next request; does nothing behind `cut`."""
         if not self._ended:
             self._end()
-            idle.put(self.upstream, self.stream)
+            idle.put(self.upstream, self.stream, self.identity)
 
     def _end(self) -> None:
         self._ended = True
@@ -82,38 +85,41 @@ class IdleConnections:
     seconds: float  # how long one may be idle
     most: int  # to one upstream
     _now: Callable[[], float] = attrs.field(init=False)  # as `Context.now`
-    _idle: dict[Upstream, list[tuple[float, Socket]]] = attrs.field(factory=dict, init=False)
+    _idle: dict[Upstream, list[_Idle]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
 
-    def take(self, upstream: Upstream, *, repeatable: bool) -> Socket | None:
+    def take(self, upstream: Upstream, *, repeatable: bool) -> OverSocket | None:
         """One that neither expired nor ended meanwhile; for what cannot be repeated only one that was used just now."""
         idle = self._idle.get(upstream)
         if not idle:
             return None
         oldest = self._now() - (self.seconds if repeatable else min(self.seconds, FRESH_SECONDS))
         while idle and idle[-1][0] > oldest:
-            stream = idle.pop()[1]
-            if is_quiet(stream):
+            _, stream, identity = idle.pop()
+            if identity is upstream.identity and is_quiet(stream):
                 return stream
             stream.close()
         return None
 
-    def put(self, upstream: Upstream, stream: Socket) -> None:
-        """Keep a connection whose last exchange is over; closes it where there are enough."""
+    def put(self, upstream: Upstream, stream: OverSocket, identity: Identity | None = None) -> None:
+        """Keep a connection whose last exchange is over; closes it where there are enough, or it may not be used again.
+
+        `identity` is what was proven when it was made: where the upstream has to prove something else now, it has not.
+        """
         idle = self._idle.setdefault(upstream, [])
-        if self.seconds <= 0 or len(idle) >= self.most or upstream.gone:
+        if self.seconds <= 0 or len(idle) >= self.most or upstream.gone or identity is not upstream.identity:
             stream.close()
             return
-        idle.append((self._now(), stream))
+        idle.append((self._now(), stream, identity))
 
     def sweep(self) -> None:
         """Close what has been idle for too long, has ended, or leads to what is up no more; called every second."""
         oldest = self._now() - self.seconds
         for upstream, idle in list(self._idle.items()):
             for entry in list(idle):
-                unwanted = upstream.gone or upstream.state is not UpstreamState.UP
+                unwanted = upstream.gone or upstream.state is not UpstreamState.UP or entry[2] is not upstream.identity
                 if entry[0] <= oldest or unwanted or not is_quiet(entry[1]):
                     idle.remove(entry)
                     entry[1].close()
@@ -123,7 +129,7 @@ class IdleConnections:
     def close(self) -> None:
         """Close all."""
         for idle in self._idle.values():
-            for _, stream in idle:
+            for _, stream, _ in idle:
                 stream.close()
         self._idle.clear()
 
@@ -189,13 +195,14 @@ class Attempts:
         while True:
             lease = await self._queue() if self.pool.config.queue else self.pool.lease(self._tried)
             upstream = lease.upstream
+            identity = upstream.identity  # a reload may change it meanwhile
             self._tried.append(upstream)
             self.record.attempts = len(self._tried)
             self.record.upstream = upstream.address
             try:
                 if idle is not None and (kept := idle.take(upstream, repeatable=repeatable)) is not None:
-                    return UpstreamConnection(lease, kept, reused=True)
-                return UpstreamConnection(lease, await self._dial(upstream), reused=False)
+                    return UpstreamConnection(lease, kept, identity, reused=True)
+                return UpstreamConnection(lease, await self._dial(upstream, identity), identity, reused=False)
             except ProxyError as failure:
                 lease.release()
                 if not self.another(failure, "connect"):
@@ -216,10 +223,10 @@ class Attempts:
         finally:
             self.record.queue_s += trio.current_time() - started
 
-    async def _dial(self, upstream: Upstream) -> Socket:
+    async def _dial(self, upstream: Upstream, identity: Identity | None) -> OverSocket:
         started = self.context.now()
         try:
-            stream = await dial(upstream.addresses, self.connect_timeout)
+            stream = await dial(upstream.addresses, self.connect_timeout, identity)
         except ProxyError as failure:
             self._count_failure(upstream, failure)
             raise

@@ -42,19 +42,19 @@ _FAILURES: Final[Mapping[Phase, tuple[Failure, frozenset[Reason]]]] = MappingPro
     {
         Phase.CONNECT: (
             Failure.CONNECT,
-            frozenset({Reason.REFUSED, Reason.UNREACHABLE, Reason.TIMEOUT, Reason.RESET, Reason.CLOSED}),
+            frozenset({Reason.REFUSED, Reason.UNREACHABLE, Reason.TIMEOUT, Reason.RESET, Reason.CLOSED, Reason.TLS}),
         ),
         Phase.HANDSHAKE: (
             Failure.HANDSHAKE,
-            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID}),
+            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID, Reason.TLS}),
         ),
         Phase.RESPONSE: (
             Failure.RESPONSE,
-            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID}),
+            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.INVALID, Reason.TLS}),
         ),
         Phase.TUNNEL: (
             Failure.TUNNEL,
-            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.PROTOCOL}),
+            frozenset({Reason.CLOSED, Reason.RESET, Reason.TIMEOUT, Reason.STALLED, Reason.PROTOCOL, Reason.TLS}),
         ),
     }
 )

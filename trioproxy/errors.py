@@ -59,7 +59,7 @@ class Reason(StrEnum):
     NO_UPSTREAM = "no_upstream"  # none is up, or none left to try
     FULL = "full"  # some are up, but hold as many leases as their `max_connections` allows
     REFUSED = "refused"  # connect refused; the upstream answered an upgrade with no 101
-    TLS = "tls"  # no TLS handshake came about, or a certificate was not accepted
+    TLS = "tls"  # no TLS handshake came about, a certificate was not accepted, or what came was tampered with
     UNREACHABLE = "unreachable"  # no route to host, network down, name without address
     OVERLOADED = "overloaded"  # above `limits.max_connections`, or what descriptors there are allow
     DRAINING = "draining"  # the proxy is shutting down, or the upstream taken out, politely

@@ -16,7 +16,7 @@ from trioproxy.counts import TO_UPSTREAM
 from trioproxy.dialing import Attempts, retry_reason
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.pace import Pace
-from trioproxy.streaming import BROKEN, post, send
+from trioproxy.streaming import BROKEN, post, send, watch
 from trioproxy.wire.http1 import CHUNKED, LAST_CHUNK, BodyKind, Data, ResponseParser, chunk
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def forward_request(exchange: Exchange) -> None:
     while True:
         try:
             if await _Attempt(exchange, connection, attempts if repeatable else None).run():
-                connection.stream.watch_by(context.readiness)
+                watch(connection.stream, context.readiness)
                 connection.keep(idle)
         except ProxyError as failure:
             if not (connection.reused and failure.retryable):  # a kept one that had been closed says nothing

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from trioproxy.upstreams import Pool, Upstream
 
 JITTER = 0.1  # intervals are shortened by up to this share, so that many proxies do not probe in step
-_UNRESOLVED = frozenset({ProbeResult.REFUSED, ProbeResult.UNREACHABLE, ProbeResult.TIMEOUT})
+# The address may be another's by now.
+_UNRESOLVED = frozenset({ProbeResult.REFUSED, ProbeResult.UNREACHABLE, ProbeResult.TIMEOUT, ProbeResult.TLS})
 
 
 async def run_prober(
@@ -130,7 +131,7 @@ class Watch:
         timeout = self.health.timeout
         try:
             with trio.move_on_after(timeout):
-                stream = await dial(self._addresses(), timeout)
+                stream = await dial(self._addresses(), timeout, self.upstream.identity)
                 async with stream:
                     await PROBES[self.health.probe](stream, self.health, self._host())
                 return None

@@ -15,7 +15,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
-from trioproxy.tls import OverSocket, TlsStream, socket_of
+from trioproxy.tls import OverSocket, TlsError, TlsStream, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -106,6 +106,8 @@ def broken(error: Exception, source: Source, phase: Phase, *, retryable: bool = 
     """What `BROKEN` names, as a ProxyError that blames `source` (status 502)."""
     cause = error.__cause__
     reason = Reason.RESET if isinstance(cause, ConnectionResetError) else Reason.CLOSED
+    if isinstance(cause, TlsError):
+        reason = Reason.TLS
     return ProxyError(source, phase, reason, 502, str(cause or error), retryable=retryable)
 
 
@@ -186,8 +188,8 @@ async def close_at_once(stream: trio.abc.AsyncResource) -> None:
 
 def abort(stream: trio.abc.Stream) -> None:
     """Make the coming close a reset instead of a FIN, so that a cut is seen as one; streams without a socket pass."""
-    if (socket := socket_of(stream)) is not None:
-        socket.reset_on_close()
+    if isinstance(stream, OverSocket):
+        stream.reset_on_close()
 
 
 def was_truncated(stream: trio.abc.Stream) -> bool:

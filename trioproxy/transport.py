@@ -21,9 +21,12 @@ from trioproxy.accepting import BACKLOG, SHORTAGES
 from trioproxy.config_syntax import canonical, has_free_port
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
+from trioproxy.tls import TlsError, TlsStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from trioproxy.tls import Identity, OverSocket
 
 _STREAM: Final = socket.SOCK_STREAM
 _PASSIVE: Final = socket.AI_PASSIVE
@@ -254,18 +257,28 @@ def as_stream(sock: socket.socket) -> Socket:
     return Socket(sock)
 
 
-async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> Socket:  # noqa: ASYNC109
+async def dial(
+    addresses: Sequence[tuple[int, Any]],
+    timeout: float,  # noqa: ASYNC109
+    identity: Identity | None = None,
+) -> OverSocket:
     """Connect to the first of `addresses` ((family, sockaddr), resolved) that answers, all within `timeout` seconds.
 
-    Each address gets its share of the time that is left, so a silent first one leaves time for the next. Raises
-    ProxyError with the last failure; `retryable` unless this machine itself is short of something.
+    With an `identity` it has to speak TLS and prove that first. Each address gets its share of the time that is left,
+    so a silent first one leaves time for the next. Raises ProxyError with the last failure; `retryable` unless this
+    machine itself is short of something.
     """
     failure: ProxyError | None = None
     start = now = trio.current_time()
     for index, (family, sockaddr) in enumerate(addresses):
         share = (timeout - (now - start)) / (len(addresses) - index)
         try:
-            return Socket(await _connect(family, sockaddr, share))
+            connected = Socket(await _connect(family, sockaddr, share))
+            if identity is None:
+                return connected
+            return await _shake_hands(connected, identity, _format_sockaddr(family, sockaddr), now + share, share)
+        except ProxyError as error:
+            failure = error
         except trio.TooSlowError:
             where = _format_sockaddr(family, sockaddr)
             failure = _connect_error(Reason.TIMEOUT, f"{where}: no answer in {share:.3g} s")
@@ -273,6 +286,27 @@ async def dial(addresses: Sequence[tuple[int, Any]], timeout: float) -> Socket: 
             failure = _translate_connect(error, _format_sockaddr(family, sockaddr))
         now = trio.current_time()
     raise failure or _connect_error(Reason.UNREACHABLE, "the name has no address yet")
+
+
+async def _shake_hands(
+    connected: Socket, identity: Identity, where: str, deadline: float, patience: float
+) -> TlsStream:
+    """TLS over what is connected; it is closed where this raises. Of `patience` seconds some are over."""
+    try:
+        with trio.fail_at(deadline):
+            return await TlsStream.connect(connected, identity.context, identity.name)
+    except trio.TooSlowError:
+        connected.close()
+        raise _connect_error(Reason.TIMEOUT, f"{where}: no TLS handshake within {patience:.3g} s") from None
+    except TlsError as error:
+        connected.close()
+        raise _connect_error(Reason.TLS, f"{where}: {error}") from error
+    except trio.BrokenResourceError as error:
+        connected.close()
+        raise _connect_error(Reason.TLS, f"{where}: {error.__cause__ or error} inside the TLS handshake") from error
+    except BaseException:
+        connected.close()
+        raise
 
 
 async def _connect(family: int, sockaddr: Any, patience: float) -> socket.socket:

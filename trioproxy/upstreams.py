@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trioproxy.config import PoolConfig, UpstreamConfig
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.queueing import Queue
+    from trioproxy.tls import Identity
     from trioproxy.verbs import Refusal
     from trioproxy.waits import Wait
 
@@ -51,7 +52,7 @@ class Upstream:
     `leases` and `held` belong to `Lease`, `health` and `last_probe` to `prober`, `addresses` to `resolver`, `draining`
     and `cut_at` to `drains`, `ejected` and `returns_at` to `passive`, `connections` (leased, no tunnels) to `dialing`,
     `handshakes` (those of upgrades that wait for its answer) to `upgrade`, `on_room` to `queueing`, `refusal` (of
-    upgrades in its name) to `injecting`, `config` and `gone` to a reload.
+    upgrades in its name) to `injecting`, `identity` to `Context.trust`, `config` and `gone` to a reload.
     """
 
     pool: str
@@ -68,6 +69,7 @@ class Upstream:
     connections: set[UpstreamConnection] = attrs.field(factory=set, init=False)
     gone: bool = attrs.field(default=False, init=False)  # configured no more; what it has under way goes on
     addresses: tuple[tuple[int, Any], ...] = attrs.field(default=(), init=False)
+    identity: Identity | None = attrs.field(default=None, init=False)  # that it has to prove, where it speaks TLS
     last_probe: LastProbe | None = attrs.field(default=None, init=False)
     handshakes: set[Wait] = attrs.field(factory=set, init=False)
     refusal: Refusal | None = attrs.field(default=None, init=False)

@@ -7,6 +7,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult, judge
+from trioproxy.tls import TlsError
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult, 
         (Reason.CLOSED, "closed"),
         (Reason.INVALID, "invalid"),
         (Reason.TOO_LARGE, "invalid"),
+        (Reason.TLS, "tls"),
     ],
 )
 def test_what_an_upstream_did_is_its_failure(reason, result):
@@ -37,6 +39,14 @@ def test_a_broken_connection_is_a_reset():
     failure = judge(trio.BrokenResourceError())
     assert failure is not None
     assert failure.result is ProbeResult.RESET
+
+
+def test_a_connection_that_tls_breaks_is_told_in_its_words():
+    error = trio.BrokenResourceError()
+    error.__cause__ = TlsError("tlsv13 alert certificate required")
+    failure = judge(error)
+    assert failure is not None
+    assert str(failure) == "tls: tlsv13 alert certificate required"
 
 
 def test_a_probe_s_own_verdict_stands():

@@ -40,13 +40,16 @@ from trioproxy.readiness import Readiness
 from trioproxy.relay import open_relay
 from trioproxy.routing import Router
 from trioproxy.sockets import Socket
+from trioproxy.tls import TlsError, TlsStream
 from trioproxy.upstreams import Pool
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from support.http_client import Head
 
+    from trioproxy.tls import Identity, OverSocket
     from trioproxy.upstreams import Upstream
 
     Script = Callable[[HttpConnection], Awaitable[None]]
@@ -75,6 +78,7 @@ class Peer:
 
     sock: socket.socket
     address: str
+    tls: ssl.SSLContext | None = None
     accepted: int = 0
 
     def close(self) -> None:
@@ -98,12 +102,15 @@ class Peer:
     async def _talk(self, stream: Socket, script: Script) -> None:
         """One that the proxy leaves in the middle is no failure of the test."""
         async with stream:
-            with suppress(ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
-                await script(HttpConnection(stream))
-            stream.close()  # at once, also where cancelled
+            over: OverSocket = stream
+            with suppress(ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError, TlsError):
+                if self.tls is not None:
+                    over = await TlsStream.accept(stream, self.tls)
+                await script(HttpConnection(over))
+            over.close()  # at once, also where cancelled
 
 
-def listen(folder: str, number: int, *, tcp: bool) -> Peer:
+def listen(folder: str, number: int, *, tcp: bool, tls: ssl.SSLContext | None = None) -> Peer:
     if tcp:
         sock = socket.create_server(("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"
@@ -113,7 +120,7 @@ def listen(folder: str, number: int, *, tcp: bool) -> Peer:
         sock.listen()
         address = f"unix:{folder}/{number}"
     sock.setblocking(False)
-    return Peer(sock, address)
+    return Peer(sock, address, tls)
 
 
 @attrs.define(eq=False)
@@ -272,8 +279,14 @@ def make_context(addresses: list[str], relay: Any, *, log: Log | None = None, **
 
 
 @asynccontextmanager
-async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **settings: Any) -> AsyncIterator[Harness]:
-    """Connections to a pool of scripted upstreams (or given addresses).
+async def proxying(
+    *scripts: Script | str,
+    bugs: int = 0,
+    tcp: bool = False,
+    tls: tuple[ssl.SSLContext, Identity] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Harness]:
+    """Connections to a pool of scripted upstreams (or given addresses); with `tls` they have that, and have to prove it.
 
     `settings` are tables of the configuration: `pool`, `route`, `listener`, `limits`, `timeouts`, `server`, and `upstream` for
     what all upstreams have in common. `bugs` is how many exceptions the test provokes that the proxy has to survive.
@@ -285,12 +298,14 @@ async def proxying(*scripts: Script | str, bugs: int = 0, tcp: bool = False, **s
             addresses: list[str] = []
             for number, script in enumerate(scripts):
                 if callable(script):
-                    peers.append(listen(folder, number, tcp=tcp))
+                    peers.append(listen(folder, number, tcp=tcp, tls=tls and tls[0]))
                     services.start_soon(peers[-1].serve, script)
                     addresses.append(peers[-1].address)
                 else:
                     addresses.append(script)
             context = make_context(addresses, open_relay(services), **settings)
+            for upstream in context.pools["backend"].upstreams:
+                upstream.identity = tls and tls[1]
             services.start_soon(context.waits.watch)
             context.readiness = Readiness()
             services.start_soon(context.readiness.serve)

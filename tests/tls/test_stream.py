@@ -211,7 +211,7 @@ async def test_a_peer_that_goes_inside_the_handshake_is_told_of(server_side):
     near, far = socket_pair()
     await far.send_all(struct.pack("!BHH", 22, 0x301, 100))
     far.close()
-    with pytest.raises(TlsError, match="ended inside the handshake"):
+    with pytest.raises(TlsError, match="ended inside the TLS handshake"):
         await TlsStream.accept(near, server_side)
     near.close()
 

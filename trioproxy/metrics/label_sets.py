@@ -54,10 +54,11 @@ _CLOSED: Final[Mapping[tuple[Metric, str], tuple[str, ...]]] = MappingProxyType(
         ),
         (table.ENDINGS, "reason"): tuple(Reason),
         (table.PROBES, "result"): (
-            "ok", "timeout", "refused", "unreachable", "reset", "closed", "status", "invalid", "skipped", "error",
+            "ok", "timeout", "refused", "unreachable", "reset", "closed", "status", "invalid", "tls", "skipped",
+            "error",
         ),
         (table.CONNECT_FAILURES, "reason"): (
-            Reason.REFUSED, Reason.RESET, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.OVERLOADED,
+            Reason.REFUSED, Reason.RESET, Reason.TIMEOUT, Reason.TLS, Reason.UNREACHABLE, Reason.OVERLOADED,
         ),
         (table.UPSTREAM_FAILURES, "reason"): tuple(Failure),
         (table.UPSTREAM_EJECTIONS, "reason"): tuple(Failure),

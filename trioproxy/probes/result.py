@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trioproxy.errors import ProxyError, Reason, Source
+from trioproxy.tls import TlsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ class ProbeResult(StrEnum):
     RESET = "reset"  # it sent RST
     CLOSED = "closed"  # it closed where more was due
     STATUS = "status"  # it answered, with another status than expected
+    TLS = "tls"  # no TLS handshake came about, or its certificate was not accepted
     INVALID = "invalid"  # what it sent breaks the rules of HTTP or WebSocket, or is too much
     SKIPPED = "skipped"  # this machine could not probe (out of descriptors): says nothing about the upstream
     ERROR = "error"  # a bug: the log has the traceback
@@ -42,6 +44,7 @@ _BY_REASON: Mapping[Reason, ProbeResult] = MappingProxyType(
         Reason.UNREACHABLE: ProbeResult.UNREACHABLE,
         Reason.RESET: ProbeResult.RESET,
         Reason.CLOSED: ProbeResult.CLOSED,
+        Reason.TLS: ProbeResult.TLS,
     }
 )
 
@@ -68,6 +71,13 @@ def judge(error: BaseException) -> ProbeFailed | None:
             result = _BY_REASON.get(error.reason, ProbeResult.INVALID)
             return ProbeFailed(result, (error.detail or str(error))[:MAX_DETAIL_CHARS])
         case trio.BrokenResourceError():
-            return ProbeFailed(ProbeResult.RESET, "the connection broke")
+            return broke(error, "the connection broke")
         case _:
             return None
+
+
+def broke(error: trio.BrokenResourceError, otherwise: str) -> ProbeFailed:
+    """The verdict where a connection broke: what TLS says of it, else `otherwise`."""
+    if isinstance(error.__cause__, TlsError):
+        return ProbeFailed(ProbeResult.TLS, str(error.__cause__)[:MAX_DETAIL_CHARS])
+    return ProbeFailed(ProbeResult.RESET, otherwise)

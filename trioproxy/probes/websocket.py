@@ -18,7 +18,7 @@ import trio
 import wsproto.utilities
 from trio_websocket import ConnectionClosed, HandshakeError, wrap_client_stream
 
-from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult
+from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult, broke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,10 +135,11 @@ class _Bounded(trio.abc.Stream):
     def _breaks_are_failures(self) -> Iterator[None]:
         try:
             yield
-        except trio.BrokenResourceError:
+        except trio.BrokenResourceError as error:
             if self.over:
                 raise
-            raise self._fail(ProbeResult.RESET, "the connection broke before its pong") from None
+            self.failure = broke(error, "the connection broke before its pong")
+            raise self.failure from None
 
     def _fail(self, result: ProbeResult, detail: str) -> ProbeFailed:
         self.failure = ProbeFailed(result, detail)

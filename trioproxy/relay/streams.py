@@ -13,7 +13,7 @@ import trio
 
 from trioproxy.errors import Ending, Reason
 from trioproxy.relay.tunnel import SWEEP, Tunnel
-from trioproxy.tls import socket_of
+from trioproxy.tls import OverSocket
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction
@@ -162,7 +162,7 @@ class _Carrier:
 
 async def _reset(stream: trio.abc.AsyncResource) -> None:
     """Make closing the stream a reset, now or when the caller closes it."""
-    if (socket := socket_of(stream)) is not None:
-        socket.reset_on_close()
+    if isinstance(stream, OverSocket):
+        stream.reset_on_close()
     else:
         await trio.aclose_forcefully(stream)

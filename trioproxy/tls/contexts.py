@@ -45,6 +45,7 @@ def client_context(ca: str = "") -> ssl.SSLContext:
     _harden(context)
     if ca:
         _trust(context, ca)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever is in the file is, not only who signed itself
     else:
         context.load_default_certs()
     return context

@@ -16,6 +16,7 @@ import attrs
 if TYPE_CHECKING:
     from typing import Any, Self
 
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})  # what it looks like
 RECORD: Final = 16 * 1024  # octets of plaintext in one record at most (RFC 8446 §5.1)
 HEADER: Final = 5  # octets before each: content type, version, length
 LONGEST: Final = HEADER + RECORD + 2048  # a whole one, encrypted as TLS 1.2 may (RFC 5246 §6.2.3)
@@ -30,7 +31,8 @@ class TlsError(Exception):
         """The words of OpenSSL, without its numbers."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return cls(f"certificate not accepted: {error.verify_message}")
-        return cls((error.reason or str(error)).replace("_", " ").lower())
+        words = (error.reason or str(error)).replace("_", " ").lower()
+        return cls(f"{words} (is TLS spoken there?)" if error.reason in _NO_TLS else words)
 
 
 @attrs.define(eq=False, weakref_slot=False)

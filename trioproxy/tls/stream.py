@@ -35,7 +35,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
     layer: TlsLayer
     truncated: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
-    _torn: bool = attrs.field(default=False, init=False)  # a send was left in the middle: nothing can follow it
+    _torn: bool = attrs.field(default=False, init=False)  # a send was left in the middle, say: nothing can follow it
 
     @classmethod
     async def accept(cls, socket: Socket, context: ssl.SSLContext, early: bytes = b"") -> Self:
@@ -104,7 +104,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this connection")
         if self._torn:
-            raise trio.BrokenResourceError("a send was left in the middle of a record")
+            raise trio.BrokenResourceError("a send was left in the middle, or it is to be reset")
 
     async def _send(self, outgoing: bytes) -> None:
         self._sending = self._torn = True
@@ -133,7 +133,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self.socket.fileno()
 
     def reset_on_close(self) -> None:
-        """Make the coming close a reset instead of a FIN. Does nothing where it is closed."""
+        """Make the coming close a reset, and no proper end in TLS' eyes either. Does nothing where it is closed."""
+        self._torn = True  # a close_notify would arrive before the reset
         self.socket.reset_on_close()
 
     def interrupt(self) -> None:
@@ -170,7 +171,7 @@ async def _shaken(stream: _Shaking, data: bytes) -> _Shaking:
             return stream
         data = await socket.receive_some(_READ_SIZE)
         if not data:
-            raise TlsError("ended inside the handshake")
+            raise TlsError("ended inside the TLS handshake")
 
 
 OverSocket: TypeAlias = Socket | TlsStream
