@@ -148,6 +148,12 @@ def test_what_hangs_on_the_request_is_left_over(tmp_path, inner):
     assert [line for line, _ in fields(tmp_path, inner).left_over] == [6]
 
 
+@pytest.mark.parametrize("value", ["$ssl_client_s_dn", '"$remote_user;a"'])
+def test_a_field_that_vouches_for_a_client_is_none_a_client_can_send(tmp_path, value):
+    found = fields(tmp_path, f"proxy_set_header X-User {value};")
+    assert found.route["set_headers"] == {"X-User": ""} and "is taken away" in found.left_over[0][1]
+
+
 def test_a_request_id_is_set_where_nginx_sets_its_own(tmp_path):
     found = fields(tmp_path, "proxy_set_header X-Request-ID $request_id;")
     assert found.route["request_id"] == "set" and found.found.complete

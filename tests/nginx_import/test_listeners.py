@@ -129,12 +129,6 @@ def test_the_old_switch_makes_every_listen_tls(tmp_path):
     assert not found.tables or "tls" in found.tables["listeners"][0]
 
 
-def test_a_listener_has_one_certificate(tmp_path):
-    other = "ssl_certificate /d.pem; ssl_certificate_key /d.key;"
-    text = server("listen 443 ssl; listen 80;", more=CERTIFICATE) + server("listen 443 ssl;", "b.test", more=other)
-    assert any("one certificate" in message for line, message in convert(tmp_path, text).left_over if line == 2)
-
-
 def test_trusted_addresses_are_the_listeners(tmp_path):
     found = convert(
         tmp_path,

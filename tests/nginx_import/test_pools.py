@@ -159,22 +159,3 @@ upstream a-81 { server x.test; }
 server { location / { proxy_pass http://a-81; } location /b/ { proxy_pass http://a:81; } }
 """
     assert list(convert(tmp_path, text).tables["pools"]) == ["a-81", "a-81_"]
-
-
-TLS = "proxy_ssl_name b.internal; proxy_ssl_trusted_certificate /ca.pem; proxy_ssl_server_name on;"
-
-
-@pytest.mark.parametrize("more", ["", "proxy_ssl_verify on;"])
-def test_tls_to_upstreams_is_what_the_configuration_takes_of_it(tmp_path, more):
-    found = convert(tmp_path, location(TLS + more, to="https://b.test"))
-    if found.tables:
-        assert found.pool["tls"] == {"server_name": "b.internal", "ca": "/ca.pem"}
-        assert found.pool["upstreams"] == ["b.test:443"]
-    else:  # never in the clear
-        assert any("not yet supported" in message for _, message in found.left_over)
-    assert any("certificate unless" in message for _, message in found.said(Kind.DIFFERENCE)) == (not more)
-
-
-def test_a_block_by_tls_is_asked_by_its_name(tmp_path):
-    found = convert(tmp_path, location(to="https://up", outside="upstream up { server a.test:443; }"))
-    assert not found.tables or found.pool["tls"] == {"server_name": "up"}

@@ -3,7 +3,8 @@
     importing     the story: read, understand, convert, settle, account
     reading       files to `statements`; model: what they describe; variables: maps and sets
     checking      what nginx refuses
-    listeners, names, routes, regexes, passing, fields, leaving, pools, servers, shared: what becomes of what
+    listeners, names, certificates, routes, regexes, passing, access, fields, leaving, pools, servers, shared: what
+                  becomes of what
     document      the configuration in the making; settling: what of it the configuration takes
     known         what is known of every other directive; notes: what is said about the file
 

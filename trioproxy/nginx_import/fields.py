@@ -191,7 +191,9 @@ class FieldRules:
         if value.lower() == f"$http_{name.lower().replace('-', '_')}" or (not value and name.lower() in _NEVER_PASS):
             self.notes.converted(statement)  # as it is anyway
         elif variables(value):
-            self.notes.left_over(statement, "a field's value is a literal here")
+            said = "a field's value is a literal here; one that a client sends is taken away, as nothing vouches for it"
+            self.notes.left_over(statement, said)
+            headers.add(name, "", None, comment=f"nginx made it of {value}")
         else:
             self.notes.converted(statement)
             headers.add(name, value, statement)

@@ -21,6 +21,7 @@ from trioproxy.nginx_import.reading import read_nginx
 from trioproxy.nginx_import.routes import Routes
 from trioproxy.nginx_import.settling import settle
 from trioproxy.nginx_import.shared import shared_tables
+from trioproxy.nginx_import.statements import walk
 from trioproxy.nginx_import.variables import Variables
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ def import_nginx(path: str) -> Imported:
     """Convert an nginx file; reads it and what it includes. Raises ReadError where it cannot be read."""
     notes = Notes()
     statements = read_nginx(path, notes)
-    site = understand(statements, notes)
+    site = understand(statements, notes, str(Path(path).absolute().parent))
     check_statements(statements, site, notes)
     document = _convert(statements, site, notes, path)
     usable = not notes.of(Kind.MISTAKE) and settle(document, notes, path)
     tls = any(asks_for_tls(server) for server in site.servers)
+    passes = any(each.name == "proxy_pass" and each.value.lower().startswith("https:") for each in walk(statements))
     for statement in notes.undecided(statements):
         if notes.fate(statement) is None:  # a block's fate is that of what it holds
-            fate, reason = explain(statement, tls=tls)
+            fate, reason = explain(statement, tls=tls, to_upstreams=passes)
             (notes.harmless if fate is Fate.HARMLESS else notes.left_over)(statement, reason)
     return Imported(path, document.text if usable else "", notes, statements)
 

@@ -49,8 +49,12 @@ CONVERTED: Final[Mapping[str, str]] = {
     "proxy_next_upstream_tries": "`attempts` of the pool",
     "proxy_ssl_name": "`tls.server_name` of the pool",
     "proxy_ssl_trusted_certificate": "`tls.ca` of the pool",
-    "ssl_certificate": "`tls.certificate` of the listener",
+    "ssl": "`tls` of the listeners",
+    "ssl_certificate": "`tls.certificate` of the listener: the default server's, one for all names",
     "ssl_certificate_key": "`tls.key` of the listener",
+    "ssl_client_certificate": "`tls.client_ca` of the listener, where ssl_verify_client is on",
+    "ssl_reject_handshake": "names that no server has are answered with 404, behind a handshake",
+    "ssl_verify_client": "`on`: `tls.client_ca` of the listener; with another value what it guards is left out",
     "client_max_body_size": "`limits.max_body_bytes`, one for the whole proxy: the largest; without it nginx's 1m",
     "client_header_timeout": "`timeouts.head`, one for the whole proxy",
     "set_real_ip_from": "`trusted_proxies` of the listeners",
@@ -132,10 +136,17 @@ HARMLESS: Final[Mapping[str, str]] = {
     "server_names_hash_max_size": "there is nothing to tune here",
     "server_tokens": "answers do not name a version",
     "ssl_buffer_size": "there is nothing to tune here",
-    "ssl_prefer_server_ciphers": "there is nothing to tune here",
-    "ssl_session_cache": "there is nothing to tune here",
-    "ssl_session_tickets": "there is nothing to tune here",
-    "ssl_session_timeout": "there is nothing to tune here",
+    "ssl_dhparam": "keys are agreed upon by elliptic curves",
+    "ssl_early_data": "none is taken: clients send it again behind the handshake",
+    "ssl_ocsp_cache": "it means something with ssl_ocsp only",
+    "ssl_ocsp_responder": "it means something with ssl_ocsp only",
+    "ssl_prefer_server_ciphers": "the server's order always counts",
+    "ssl_session_cache": "sessions are resumed by tickets of the worker that gave them",
+    "ssl_session_ticket_key": "sessions are resumed by tickets of the worker that gave them",
+    "ssl_session_tickets": "sessions are resumed by tickets, whose key is in memory alone",
+    "ssl_session_timeout": "sessions are resumed by tickets of the worker that gave them",
+    "ssl_trusted_certificate": "it means something with ssl_stapling and ssl_verify_client only",
+    "ssl_verify_depth": "the authority's certificate decides",
     "tcp_nodelay": "it is always on",
     "tcp_nopush": "there is nothing to tune here",
     "timer_resolution": "there is nothing to tune here",
@@ -159,7 +170,6 @@ CLOSES: Final[Mapping[str, str]] = {
     "internal": "nothing is redirected inside the proxy",
     "limit_except": "methods are not looked at",
     "secure_link": "links are not checked",
-    "ssl_verify_client": "clients' certificates are not looked at",
 }
 """Directives that keep somebody out. What they guard is left out: otherwise everybody would get in."""
 
@@ -171,7 +181,7 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "expires": "fields of answers are the upstream's",
     "geo": "only Connection may hang on a variable",
     "gzip": "answers pass as the upstream sent them; let that one compress",
-    "http2": "HTTP/2 is not here, on purpose",
+    "http2": "HTTP/2 is not here, on purpose; clients speak HTTP/1.1 then",
     "if": "conditions are not looked at",
     "least_time": "least_conn has a counterpart",
     "limit_conn": "see max_connections_per_client of the listeners, and max_connections of upstreams",
@@ -195,17 +205,20 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "proxy_pass_request_headers": "end-to-end fields go on as they came; set_headers removes single ones",
     "proxy_redirect": "the upstream's Location passes; with host_header it knows the name it is asked by",
     "proxy_set_body": "the body goes on as it came",
-    "proxy_ssl_certificate": "no certificate is shown to upstreams",
-    "proxy_ssl_certificate_key": "no certificate is shown to upstreams",
-    "proxy_ssl_ciphers": "the library's choice holds",
-    "proxy_ssl_protocols": "the library's choice holds",
+    "proxy_ssl_certificate": "no certificate is shown to upstreams: one that asks for it refuses",
+    "proxy_ssl_certificate_key": "no certificate is shown to upstreams: one that asks for it refuses",
+    "proxy_ssl_ciphers": "the library's choice holds: AES and ChaCha20 with forward secrecy, nothing with SHA-1",
+    "proxy_ssl_crl": "lists of revoked certificates are not read",
+    "proxy_ssl_protocols": "the library's choice holds: TLS 1.2 and 1.3",
     "proxy_ssl_verify": "an upstream's certificate is always checked",
     "root": "no files are served",
     "split_clients": "only Connection may hang on a variable",
-    "ssl_ciphers": "the library's choice holds",
-    "ssl_client_certificate": "see client_ca of a listener's tls",
-    "ssl_dhparam": "the library's choice holds",
-    "ssl_protocols": "the library's choice holds: TLS 1.2 and newer",
+    "ssl_ciphers": "the library's choice holds: AES and ChaCha20 with forward secrecy, nothing with SHA-1",
+    "ssl_crl": "lists of revoked certificates are not read",
+    "ssl_ocsp": "nobody is asked whether a certificate is revoked",
+    "ssl_password_file": "a key has no passphrase here: openssl pkey -in KEY -out NEW takes it off",
+    "ssl_protocols": "the library's choice holds: TLS 1.2 and 1.3",
+    "ssl_stapling": "no OCSP answers are stapled; a certificate that demands it (must-staple) is refused by clients",
     "sticky": "see sticky_cookie of the pools; its secret is not in an nginx file",
     "stream": "only HTTP is proxied",
     "sub_filter": "answers pass as the upstream sent them",
@@ -219,6 +232,7 @@ HARMLESS_FAMILIES: Final[Mapping[str, str]] = {
     "limit_req_": "it means something with limit_req only",
     "open_file_cache_": "no files are served",
     "proxy_cache_": "it means something with proxy_cache only",
+    "ssl_stapling_": "it means something with ssl_stapling only",
 }
 """Of these, what they only add to is named."""
 
@@ -243,32 +257,45 @@ FAMILIES: Final[Mapping[str, str]] = {
 }
 """The same for all directives that begin so."""
 
-_PROTOCOLS: Final = frozenset({"TLSv1.2", "TLSv1.3"})
+_SPOKEN: Final = frozenset({"TLSv1.2", "TLSv1.3"})
 # Switches that are on here always.
 _ON: Final = frozenset(
     {"chunked_transfer_encoding", "proxy_pass_request_body", "proxy_pass_request_headers", "proxy_ssl_verify"}
 )
 
 
-def explain(statement: Statement, *, tls: bool = True) -> tuple[Fate, str]:
-    """What becomes of a statement that no module has converted, and why; `tls`: whether any server listens with it."""
+def explain(statement: Statement, *, tls: bool = True, to_upstreams: bool = True) -> tuple[Fate, str]:
+    """What becomes of a statement that no module has converted, and why.
+
+    `tls` is whether any server listens with it, `to_upstreams` whether any is spoken to with it.
+    """
     name = statement.name
     harmless: str | None = None
     if name in CONVERTED:
         harmless = "it has no effect here: nothing that is converted stands under it"
     elif name in HARMLESS:
         harmless = HARMLESS[name]
-    elif statement.args == ("off",) and name in DIRECTIVES:
-        harmless = "it is off here, too"
     elif name.startswith("ssl_") and not tls:
         harmless = "no server listens with TLS"
-    elif name == "ssl_protocols" and set(statement.args) <= _PROTOCOLS:
-        harmless = "these are spoken anyway"
-    elif statement.args == ("on",) and name in _ON:
-        harmless = "it is on here, too"
+    elif name.startswith("proxy_ssl_") and not to_upstreams:
+        harmless = "no proxy_pass leads to https"
+    elif name in _ON:
+        harmless = "it is on here, too" if statement.args == ("on",) else None
+    elif statement.args == ("off",) and (name in DIRECTIVES or name in UNSUPPORTED):
+        harmless = "it is off here, too"
+    elif name in {"ssl_protocols", "proxy_ssl_protocols"}:
+        return _protocols(frozenset(statement.args))
     elif name not in UNSUPPORTED:
         harmless = _of_family(HARMLESS_FAMILIES, name)
     return (Fate.LEFT_OVER, _why_not(name)) if harmless is None else (Fate.HARMLESS, harmless)
+
+
+def _protocols(asked: frozenset[str]) -> tuple[Fate, str]:
+    if old := sorted(asked - _SPOKEN):
+        return Fate.LEFT_OVER, f"{', '.join(old)}: not spoken, as too old; TLS 1.2 and 1.3 are"
+    if "TLSv1.2" not in asked:
+        return Fate.LEFT_OVER, "TLS 1.2 is spoken, too"
+    return Fate.HARMLESS, "these are spoken anyway"
 
 
 def _why_not(name: str) -> str:

@@ -119,6 +119,15 @@ def leave_unreached(server: Server, notes: Notes, *, in_nginx: bool) -> None:
             notes.left_over(location.statement, "its server has no address or no name left that leads here")
 
 
+def leave_unguarded(server: Server, reason: str, notes: Notes) -> None:
+    """Say that a server's locations become no routes, because clients without a certificate of theirs would get in."""
+    verify = server.levels.find("ssl_verify_client")
+    if verify is not None:
+        notes.left_over(verify, reason)
+    for location in server.locations:
+        notes.left_over(location.statement, f"{reason}, and without it everybody would get in")
+
+
 def leave_server(server: Server, notes: Notes) -> bool:
     """Whether the server answers everything by itself; it is accounted for then."""
     statement = next(iter(named(server.statement.inner, "return")), None)

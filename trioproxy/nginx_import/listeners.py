@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trioproxy.config_syntax import canonical
+from trioproxy.nginx_import.certificates import find_identity, read_demand, unmet, write_listener
 from trioproxy.nginx_import.document import Table
 from trioproxy.nginx_import.names import note_odd, read_names, shadows
 from trioproxy.nginx_import.notes import Meaning
@@ -19,7 +20,7 @@ from trioproxy.nginx_import.values import split_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from trioproxy.nginx_import.document import Scalar
+    from trioproxy.nginx_import.certificates import Demand, Identity
     from trioproxy.nginx_import.model import Server, Site
     from trioproxy.nginx_import.names import Names
     from trioproxy.nginx_import.notes import Notes
@@ -60,6 +61,7 @@ class Listeners:
     tables: tuple[Table, ...]
     by_address: Mapping[str, tuple[tuple[Server, Listen], ...]]
     names: Mapping[Server, Names]
+    unguarded: Mapping[Server, str]  # servers whose clients would get in without the certificate they need, and why
 
     def audiences(self, server: Server, notes: Notes) -> list[Audience]:
         """Which requests are this server's: those of addresses where it is the default, and those of the others."""
@@ -119,9 +121,17 @@ def read_listeners(site: Site, notes: Notes) -> Listeners:
     _drop_covered(users, notes)
     for found in users.values():
         _check_defaults(found, notes)
-    tables = tuple(_table(address, found, notes) for address, found in users.items())
+    unguarded: dict[Server, str] = {}
+    tables = []
+    for address in list(users):
+        table = _table(address, users[address], site.folder, unguarded, notes)
+        if table is None:
+            del users[address]
+        else:
+            tables.append(table)
     names = {server: read_names(server) for server in site.servers}
-    return Listeners(tables, {address: tuple(found) for address, found in users.items()}, names)
+    by_address = {address: tuple(found) for address, found in users.items()}
+    return Listeners(tuple(tables), by_address, names, unguarded)
 
 
 def asks_for_tls(server: Server) -> bool:
@@ -153,7 +163,9 @@ def _listens(server: Server, notes: Notes) -> Iterator[Listen]:
             notes.left_over(statement, "HTTP/3 is not here, on purpose")
             continue
         default = bool(flags & {"default_server", "default"})
-        tls = "ssl" in flags or server.levels.value("ssl") == "on"
+        switch = server.levels.find("ssl")
+        notes.converted(switch)
+        tls = "ssl" in flags or (switch is not None and switch.value == "on")
         yield Listen(address, statement, default=default, tls=tls, proxy_protocol="proxy_protocol" in flags)
 
 
@@ -188,7 +200,10 @@ def _default(users: Iterable[tuple[Server, Listen]]) -> Server:
     return found[0]
 
 
-def _table(address: str, users: list[tuple[Server, Listen]], notes: Notes) -> Table:
+def _table(
+    address: str, users: list[tuple[Server, Listen]], folder: str, unguarded: dict[Server, str], notes: Notes
+) -> Table | None:
+    """The listener; None with a note where its TLS has no counterpart: it is never one in the clear instead."""
     _, listen = users[0]
     table = Table("[[listeners]]", listen.statement)
     comment = "no listen: nginx takes port 80" if listen.implied else ""
@@ -200,8 +215,28 @@ def _table(address: str, users: list[tuple[Server, Listen]], notes: Notes) -> Ta
     if trusted:
         table.add("trusted_proxies", list(trusted), next(iter(trusted.values())))
     if any(each.tls for _, each in users):
-        _tls(table, users, notes)
+        identity = find_identity((server for server, _ in users), _default(users), notes)
+        if identity is None:
+            return None
+        write_listener(table, identity, _demand(users, identity, unguarded, notes), folder)
     return table
+
+
+def _demand(
+    users: list[tuple[Server, Listen]], identity: Identity, unguarded: dict[Server, str], notes: Notes
+) -> Demand | None:
+    """What the listener asks of its clients' certificates; servers that would need more are put into `unguarded`."""
+    demands = {server: read_demand(server, notes) for server, _ in users}
+    asked = demands[identity.server]
+    for server, demand in demands.items():
+        if reason := unmet(demand, asked):
+            unguarded[server] = reason
+        elif demand is None and asked is not None and asked.authority is not None:
+            said = "clients of this server have to show a certificate, too: the listener asks for it in every handshake"
+            notes.difference(server.statement, Meaning.SHARED, said)
+        elif demand is not None:
+            notes.converted(demand.statement, demand.authority)
+    return asked
 
 
 def _trusted(users: Iterable[tuple[Server, Listen]], notes: Notes) -> dict[str, Statement]:
@@ -219,20 +254,3 @@ def _trusted(users: Iterable[tuple[Server, Listen]], notes: Notes) -> dict[str, 
                 notes.difference(statement, Meaning.FORWARDED, f"{said} from it")
                 found[statement.value] = statement
     return found
-
-
-def _tls(table: Table, users: list[tuple[Server, Listen]], notes: Notes) -> None:
-    """One certificate for a listener: the default server's."""
-    default = _default(users)
-    certificate, key = default.levels.find("ssl_certificate"), default.levels.find("ssl_certificate_key")
-    listen = next(each for _, each in users if each.tls)
-    if certificate is None or key is None:
-        notes.mistake(listen.statement, "TLS without ssl_certificate and ssl_certificate_key")
-        return
-    notes.converted(certificate, key)
-    settings: dict[str, Scalar] = {"certificate": certificate.value, "key": key.value}
-    table.add("tls", settings, certificate, essential=True)
-    for server, _ in users:
-        other = server.levels.find("ssl_certificate")
-        if other is not None and other.args != certificate.args:
-            notes.left_over(other, "a listener has one certificate: that of the default server")

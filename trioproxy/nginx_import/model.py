@@ -87,9 +87,10 @@ class Site:
     upstreams: dict[str, Statement]  # by name
     maps: dict[str, Statement]  # by the variable they define
     servers: tuple[Server, ...]
+    folder: str  # what paths of files are relative to
 
 
-def understand(statements: tuple[Statement, ...], notes: Notes) -> Site:
+def understand(statements: tuple[Statement, ...], notes: Notes, folder: str = "") -> Site:
     """The site that the statements describe. A file without `http`, as in conf.d, is taken for what stands in one."""
     blocks = [each for each in named(statements, "http") if each.block is not None]
     notes.converted(*blocks)
@@ -103,6 +104,7 @@ def understand(statements: tuple[Statement, ...], notes: Notes) -> Site:
         upstreams=_upstreams(inside, notes),
         maps={each.args[1].removeprefix("$"): each for each in named(inside, "map") if len(each.args) == 2},  # noqa: PLR2004
         servers=tuple(_server(each, http, notes) for each in named(inside, "server") if each.block is not None),
+        folder=folder,
     )
 
 

@@ -53,6 +53,7 @@ class Meaning(enum.StrEnum):
     BALANCE = "balance"
     PASSIVE = "passive"  # who is out for how long after failures
     NAMES = "names"  # server_name
+    VERIFY = "verify"  # an upstream's certificate, which nginx does not look at unless it is told to
 
 
 @attrs.frozen

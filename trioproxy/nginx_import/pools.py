@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trioproxy.config_show import toml_key
+from trioproxy.nginx_import.certificates import write_pool
 from trioproxy.nginx_import.document import Item, Table
 from trioproxy.nginx_import.notes import Meaning
 from trioproxy.nginx_import.servers import read_servers
@@ -59,7 +60,7 @@ class Pools:
             table = self.tables[name] = self._make(name, target)
             self._retries(table, levels)
             if target.tls:
-                self._tls(table, target, levels)
+                write_pool(table, target, levels, self.site.folder, self.notes)
             self._said[name] = _said_of_pools(levels)
         elif _said_of_pools(levels) != self._said[name]:
             statement = next((each for key in _POOL_WIDE if (each := levels.find(key)) is not None), target.statement)
@@ -175,27 +176,14 @@ class Pools:
             self.notes.difference(statement, Meaning.SHARED, said)
         table.add("retry_on", list(retry_on), statement)
 
-    def _tls(self, table: Table, target: Target, levels: Levels) -> None:
-        name, authority = levels.find("proxy_ssl_name"), levels.find("proxy_ssl_trusted_certificate")
-        self.notes.converted(name, authority)
-        settings: dict[str, Scalar] = {}
-        if name is not None:
-            settings["server_name"] = name.value
-        elif target.is_upstream:
-            settings["server_name"] = target.host
-        if authority is not None:
-            settings["ca"] = authority.value
-        if levels.value("proxy_ssl_verify", "off") != "on":
-            said = "nginx does not check the upstream's certificate unless proxy_ssl_verify is on; here it is checked"
-            self.notes.difference(target.statement, Meaning.SHARED, said)
-        table.add("tls", settings, target.statement, essential=True)
-
 
 _POOL_WIDE: Final = (
     "proxy_next_upstream",
     "proxy_next_upstream_tries",
     "proxy_ssl_name",
+    "proxy_ssl_server_name",
     "proxy_ssl_trusted_certificate",
+    "proxy_ssl_verify",
 )
 
 

@@ -18,6 +18,7 @@ from trioproxy.nginx_import.leaving import (
     leave,
     leave_details,
     leave_server,
+    leave_unguarded,
     leave_unreached,
     reason_to_leave,
 )
@@ -67,6 +68,9 @@ class Routes:
         leave_details(server, self.notes)
         pages = error_pages(server, self.notes)
         if leave_server(server, self.notes):
+            return
+        if server in self.listeners.unguarded:
+            leave_unguarded(server, self.listeners.unguarded[server], self.notes)
             return
         if not audiences:
             odd = bool(self.listeners.names[server].odd) or not self.listeners.listens(server)
