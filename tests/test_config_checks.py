@@ -68,7 +68,6 @@ def test_a_pool_has_upstreams_or_discovers_them():
 @pytest.mark.parametrize(
     ("found", "path"),
     [
-        (of_listener(proxy_protocol=True), ("listeners", 0, "proxy_protocol")),
         (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
         (of_pool(balance="hash"), ("pools", "backend", "balance")),
         (of_pool(balance="random-two"), ("pools", "backend", "balance")),
@@ -107,6 +106,13 @@ def test_listeners_have_names_and_addresses_of_their_own():
         (("listeners", 2, "name"), 'expected a name no other listener has, got "public" again'),
         (("listeners", 1, "address"), 'expected an address nothing else has, got "[::0]:80" again'),
     ]
+
+
+def test_a_proxy_header_is_somebodys_to_be_believed():
+    path = ("listeners", 0, "trusted_proxies")
+    said = "expected the networks whose PROXY header is believed, as proxy_protocol is on, got none"
+    assert of_listener(proxy_protocol=True) == [(path, said)]
+    assert of_listener(proxy_protocol=True, trusted_proxies=("10.0.0.0/8",)) == []
 
 
 def test_the_admin_address_is_no_listener():

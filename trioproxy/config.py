@@ -216,7 +216,9 @@ class ListenerConfig:
         default=attrs.Factory(lambda self: self.address, takes_self=True),
         metadata={DOC: "In metrics, logs and routes; by default the address."},
     )
-    proxy_protocol: Flag = setting(False, "Expect a PROXY v1 or v2 header.", later=True)
+    proxy_protocol: Flag = setting(
+        False, "Expect a PROXY v1 or v2 header on every connection; its word counts from trusted_proxies."
+    )
     trusted_proxies: tuple[Network, ...] = setting((), "Networks whose X-Forwarded-* (and PROXY headers) are believed.")
     allow: tuple[Network, ...] = setting((), "Networks that may connect; () is all. The smaller network counts.")
     deny: tuple[Network, ...] = setting((), "Networks that may not: their connections are closed without a word.")

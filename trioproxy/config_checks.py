@@ -67,6 +67,11 @@ def _check_listeners(config: Config, _: Collection[KeyPath]) -> Iterator[Problem
     door = [(("server", "handover"), f"unix:{handover}")] if handover else []
     fixed = [place for place in (*addresses, *admin, *door) if not has_free_port(place[1])]
     yield from _repeated(fixed, "an address nothing else has", canonical)
+    for at, listener in enumerate(config.listeners):
+        # nginx would believe nobody then, HAProxy everybody: nobody means either without saying so.
+        if listener.proxy_protocol and not listener.trusted_proxies:
+            expected = "the networks whose PROXY header is believed, as proxy_protocol is on"
+            yield Problem.mismatch(("listeners", at, "trusted_proxies"), expected, "none")
 
 
 def _check_admin(config: Config, wrong: Collection[KeyPath]) -> Iterator[Problem]:

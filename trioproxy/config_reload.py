@@ -67,7 +67,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
     ListenerConfig: {
         Reload.WAY: "address",
         Reload.NAME: "name",
-        Reload.CONNECTIONS: "trusted_proxies allow deny",
+        Reload.CONNECTIONS: "proxy_protocol trusted_proxies allow deny",
         Reload.LIMIT: "max_connections_per_client",
         Reload.REQUESTS: "handshake_rate",
     },

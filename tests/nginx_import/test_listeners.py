@@ -145,10 +145,46 @@ def test_another_field_than_x_forwarded_for_is_not_believed(tmp_path):
     assert "only X-Forwarded-For" in found.left_over[0][1]
 
 
-def test_a_proxy_protocol_listener_is_what_the_configuration_takes_of_it(tmp_path):
-    found = convert(tmp_path, server("listen 80; listen 81 proxy_protocol;"))
-    taken = [each for each in found.tables["listeners"] if each.get("proxy_protocol")]
-    assert bool(taken) != bool(found.left_over) and len(found.tables["listeners"]) == 1 + bool(taken)
+TRUSTING = "set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:;"
+
+
+def test_a_proxy_header_is_believed_of_whom_nginx_believes_it_and_on_its_listener_alone(tmp_path):
+    more = f"{TRUSTING} real_ip_header proxy_protocol;"
+    found = convert(tmp_path, server("listen 80; listen 81 proxy_protocol;", more=more))
+    plain, behind = found.tables["listeners"]
+    assert plain == {"address": "0.0.0.0:80"}
+    assert (behind["proxy_protocol"], behind["trusted_proxies"]) == (True, ["10.0.0.0/8", "unix:"])
+    assert not found.left_over and "forwarded" not in found.meanings
+
+
+@pytest.mark.parametrize("header", ["real_ip_header X-Forwarded-For;", ""])
+def test_a_proxy_header_of_a_trusted_one_counts_where_nginx_asks_a_field(tmp_path, header):
+    found = convert(tmp_path, server("listen 81 proxy_protocol;", more=TRUSTING + header))
+    assert found.tables["listeners"][0]["trusted_proxies"] == ["10.0.0.0/8", "unix:"]
+    assert "forwarded" in found.meanings
+
+
+@pytest.mark.parametrize(("listen", "nobody"), [("81", "unix:"), ("unix:/run/a.sock", "127.0.0.1")])
+def test_a_proxy_header_that_nginx_believes_of_nobody_is_read_and_ignored(tmp_path, listen, nobody):
+    found = convert(tmp_path, server(f"listen {listen} proxy_protocol;"))
+    (listener,) = found.tables["listeners"]
+    assert (listener["proxy_protocol"], listener["trusted_proxies"]) == (True, [nobody])
+    (said,) = found.found.notes.of(Kind.WARNING)
+    assert "name the load balancers in trusted_proxies" in said.message
+
+
+def test_addresses_that_are_trusted_for_a_header_that_never_comes_are_said_to_be(tmp_path):
+    found = convert(tmp_path, server("listen 80;", more=f"{TRUSTING} real_ip_header proxy_protocol;"))
+    assert found.tables["listeners"] == [{"address": "0.0.0.0:80"}]
+    assert [note.message for note in found.found.notes.of(Kind.HARMLESS) if "no listen" in note.message]
+
+
+def test_the_address_of_the_proxy_header_is_the_client(tmp_path):
+    fields = "proxy_set_header X-Real-IP $proxy_protocol_addr; proxy_set_header X-Forwarded-For $proxy_protocol_addr;"
+    found = convert(tmp_path, server("listen 81 proxy_protocol;", more=f"{TRUSTING} {fields}"))
+    (route,) = found.tables["routes"]
+    assert route["forwarded"] and not {"X-Real-IP", "X-Forwarded-For"} & route.get("set_headers", {}).keys()
+    assert not found.left_over
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # The family that `forwarded = true` sets, and the values by which nginx sets the same.
 _NATIVE: Final[Mapping[str, frozenset[str]]] = {
-    "x-forwarded-for": frozenset({"$proxy_add_x_forwarded_for", "$remote_addr"}),
+    "x-forwarded-for": frozenset({"$proxy_add_x_forwarded_for", "$remote_addr", "$proxy_protocol_addr"}),
     "x-forwarded-proto": frozenset({"$scheme"}),
     "x-forwarded-host": frozenset({"$host", "$http_host", "$host:$server_port"}),
-    "x-real-ip": frozenset({"$remote_addr"}),
+    "x-real-ip": frozenset({"$remote_addr", "$proxy_protocol_addr"}),
 }
 _SPELLED: Final = {
     "x-forwarded-for": "X-Forwarded-For",

@@ -26,7 +26,7 @@ CONVERTED: Final[Mapping[str, str]] = {
     "server": "routes of its listeners; in an `upstream`: one of `upstreams`, with `weight`, `backup`, "
     "`max_connections` (max_conns), `passive` (max_fails, fail_timeout); `down` leaves it out",
     "listen": "`[[listeners]]`; the first server of an address, or its default_server, gets the Hosts nobody else "
-    "names",
+    "names; `proxy_protocol`",
     "server_name": "`host` of the routes: exact names, `*.example.com`, `.example.com`",
     "location": "`[[routes]]`: prefixes, `=`, `^~`, nested ones; of regular expressions those that begin with `^` and "
     "are literal",
@@ -124,7 +124,7 @@ HARMLESS: Final[Mapping[str, str]] = {
     "proxy_ssl_verify_depth": "the authority's certificate decides",
     "proxy_temp_file_write_size": "answers are streamed, not buffered",
     "proxy_temp_path": "answers are streamed, not buffered",
-    "real_ip_header": "X-Forwarded-For is the one that is looked at",
+    "real_ip_header": "X-Forwarded-For is the field that is looked at, and the PROXY header where `listen` expects one",
     "real_ip_recursive": "trusted_proxies says whom to believe",
     "reset_timedout_connection": "there is nothing to tune here",
     "resolver": "names are resolved by the system, every 10 s and after a failed connect",

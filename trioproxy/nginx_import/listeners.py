@@ -31,6 +31,12 @@ _TUNING: Final = frozenset(
     {"accept_filter", "backlog", "bind", "deferred", "fastopen", "ipv6only", "multipath", "rcvbuf", "reuseport"}
     | {"setfib", "sndbuf", "so_keepalive"}
 )
+_SAID_BY_FIELD: Final = (
+    "a trusted peer's X-Forwarded-For is passed on with its address; nginx takes the client's address from it"
+)
+_SAID_BY_HEADER: Final = (
+    "a trusted peer's PROXY header says who the client is; nginx reads the client's address from a field"
+)
 
 
 @attrs.frozen
@@ -211,9 +217,15 @@ def _table(
     asking = next((each for _, each in users if each.proxy_protocol), None)
     if asking is not None:
         table.add("proxy_protocol", True, asking.statement, essential=True)
-    trusted = _trusted(users, notes)
+    trusted = _trusted(users, notes, by_header=asking is not None)
     if trusted:
         table.add("trusted_proxies", list(trusted), next(iter(trusted.values())))
+    elif asking is not None:
+        said = "nginx reads the PROXY header and believes nobody's without set_real_ip_from"
+        notes.warning(asking.statement, f"{said}: name the load balancers in trusted_proxies")
+        nobody = "127.0.0.1" if address.startswith("unix:") else "unix:"
+        comment = "nobody who comes here: name the load balancers"
+        table.add("trusted_proxies", [nobody], asking.statement, essential=True, comment=comment)
     if any(each.tls for _, each in users):
         identity = find_identity((server for server, _ in users), _default(users), notes)
         if identity is None:
@@ -239,18 +251,21 @@ def _demand(
     return asked
 
 
-def _trusted(users: Iterable[tuple[Server, Listen]], notes: Notes) -> dict[str, Statement]:
+def _trusted(users: Iterable[tuple[Server, Listen]], notes: Notes, *, by_header: bool) -> dict[str, Statement]:
+    """Whose word counts on one listener; `by_header` where it is that of a PROXY header."""
     found: dict[str, Statement] = {}
     for server, _ in users:
         header = server.levels.find("real_ip_header")
+        source = header.value.lower() if header is not None else ""
         for statement in server.levels.all("set_real_ip_from"):
-            if header is not None and header.value.lower() not in {"x-forwarded-for", "proxy_protocol"}:
-                notes.left_over(statement, f"real_ip_header {header.value}: only X-Forwarded-For is believed")
+            if source not in {"", "x-forwarded-for", "proxy_protocol"}:
+                notes.left_over(statement, f"real_ip_header {source}: only X-Forwarded-For is believed")
+            elif source == "proxy_protocol" and not by_header:
+                if not any("proxy_protocol" in each.args for each in server.statement.inner if each.name == "listen"):
+                    notes.harmless(statement, "no listen of this server has proxy_protocol")
             else:
                 notes.converted(statement)
-                said = (
-                    "a trusted peer's X-Forwarded-For is passed on with its address; nginx takes the client's address"
-                )
-                notes.difference(statement, Meaning.FORWARDED, f"{said} from it")
+                if source != "proxy_protocol":
+                    notes.difference(statement, Meaning.FORWARDED, _SAID_BY_HEADER if by_header else _SAID_BY_FIELD)
                 found[statement.value] = statement
     return found
