@@ -535,9 +535,13 @@ async def test_a_kept_connection_that_ends_on_use_gives_an_idempotent_request_a_
         assert proxy.counted(m.RETRIES) == {}  # it says nothing of the upstream
 
 
-@pytest.mark.parametrize("request_", [POST, get_request(method="POST")], ids=["with a body", "without"])
+@pytest.mark.parametrize(
+    "request_",
+    [POST, get_request(method="POST"), *[POST.replace(b"POST", method) for method in (b"GET", b"PUT", b"DELETE")]],
+    ids=["POST with a body", "POST without", "GET with a body", "PUT with a body", "DELETE with a body"],
+)
 @pytest.mark.rule("retry")
-async def test_a_post_is_not_repeated_when_its_kept_connection_ends(request_):
+async def test_a_post_or_a_body_is_not_repeated_when_its_kept_connection_ends(request_):
     upstream = answers(reply(), None)
     async with proxying(upstream) as proxy:
         await proxy.ask(get_request())
@@ -612,7 +616,14 @@ async def test_an_upstream_that_resets_without_a_byte_is_followed_by_another():
         assert proxy.counted(m.RETRIES) == {"backend closed": 1}
 
 
-@pytest.mark.parametrize("request_", [POST, get_request(method="PUT"), get_request(method="POST")])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        *[get_request(method=method) for method in ("POST", "PUT", "DELETE", "OPTIONS")],
+        *[POST.replace(b"POST", method) for method in (b"POST", b"GET", b"HEAD")],
+        CHUNKED_POST.replace(b"POST", b"GET") + b"0\r\n\r\n",
+    ],
+)
 @pytest.mark.rule("retry")
 async def test_other_requests_are_not_repeated_on_a_fresh_connection(request_):
     second = answers()
