@@ -6,109 +6,27 @@ import fcntl
 import json
 import struct
 import termios
-from contextlib import asynccontextmanager
 
 import attrs
 import pytest
 import trio
 import trio.lowlevel
-from support.frames import BINARY, CLOSE, WebSocket, close_payload, frame, upgrade_answer, upgrade_request
-from support.http_client import HttpConnection, dial, get_request, reset
+from support import arriving
+from support.frames import BINARY, CLOSE, WebSocket, close_payload, frame, upgrade_request
+from support.http_client import get_request, reset
 from support.proxy_headers import LOCAL, UNKNOWN, addresses, binary, from_client, line
-from support.serving import echo, make_config, unix_upstream
-from support.upstream import reply
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
-from trioproxy.config import ListenerConfig, TimeoutsConfig
-from trioproxy.errors import Phase, Reason, Source
-from trioproxy.logs import Log
-from trioproxy.server import serve
+from trioproxy.config import TimeoutsConfig
+from trioproxy.errors import Reason
 
 CLIENT = "198.51.100.7"
-LISTENER = {"name": "public", "proxy_protocol": True, "trusted_proxies": ("unix:",)}
 
 
-async def tell(http):
-    """An upstream that answers with what it heard of the client, or echoes."""
-    while True:
-        head = await http.head()
-        if head.get(b"upgrade") is not None:
-            await http.send(upgrade_answer(head))
-            await echo(WebSocket(http, head, mask=None))
-            return
-        names = ("X-Forwarded-For", "X-Real-IP")
-        said = {name: (head.get(name.lower().encode()) or b"").decode() for name in names}
-        await http.send(reply(json.dumps({"target": head.start.split(b" ")[1].decode(), **said}).encode()))
-
-
-@attrs.define(eq=False)
-class Running:
-    """A proxy whose listener, on a Unix socket, wants PROXY headers."""
-
-    proxy: object
-    log: Log
-    _clients: list[HttpConnection] = attrs.Factory(list)
-
-    @property
-    def context(self):
-        return self.proxy.context
-
-    @property
-    def listener(self):
-        return self.proxy.listeners[0]
-
-    @property
-    def endings(self):
-        """Those of connections that came to no request."""
-        board = self.context.metrics
-        counted = {
-            f"{by} {reason}": int(board.value(m.ENDINGS, (by, Phase.ACCEPT, reason)))
-            for by in Source
-            for reason in Reason
-        }
-        return {ending: count for ending, count in counted.items() if count}
-
-    def lines(self, event):
-        return [line for line in self.log.events if line["event"] == event]
-
-    async def connect(self, *sent):
-        http = HttpConnection(await dial(self.listener.address))
-        self._clients.append(http)
-        for piece in sent:
-            await http.send(piece)
-        return http
-
-    async def heard(self, *sent):
-        """What the upstream heard of the client of a request that was sent so."""
-        http = await self.connect(*sent)
-        told = json.loads((await http.answer()).body)
-        await self.leave(http)
-        return told["X-Forwarded-For"], told["X-Real-IP"]
-
-    def end(self):
-        for http in self._clients:
-            http.stream.socket.close()
-
-    async def leave(self, http):
-        await http.stream.aclose()
-        await self.context.no_connections()
-
-
-@asynccontextmanager
-async def running(folder, *, timeouts=None, **listener):
-    log = Log.memory()
-    async with unix_upstream(folder / "up", tell) as upstream:
-        config = attrs.evolve(
-            make_config(upstream, **({"timeouts": timeouts} if timeouts else {})),
-            listeners=(ListenerConfig(**{"address": f"unix:{folder / 'public'}", **LISTENER, **listener}),),
-        )
-        async with serve(config, log=log) as proxy:
-            running = Running(proxy, log)
-            try:
-                yield running
-            finally:
-                running.end()
+def running(folder, **more):
+    """One that wants PROXY headers."""
+    return arriving.running(folder, **{"proxy_protocol": True, "trusted_proxies": ("unix:",), **more})
 
 
 def unsent(stream):
@@ -224,7 +142,7 @@ async def test_octet_by_octet_is_well_if_it_takes_no_longer_than_timeouts_head(t
 
 @pytest.mark.rule("proxy-header", "slow")
 async def test_a_header_that_does_not_end_in_time_is_cut_however_slowly_it_goes_on(tmp_path, autojump_clock):
-    async with running(tmp_path, timeouts=TimeoutsConfig(head=3)) as proxy:
+    async with running(tmp_path, tables={"timeouts": TimeoutsConfig(head=3)}) as proxy:
         http = await proxy.connect()
         start = trio.current_time()
         for octet in line(CLIENT)[:14]:

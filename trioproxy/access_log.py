@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trioproxy.record import Record
 
 _WHO: Final = (
-    "id", "request_id", "client", "listener", "route", "pool", "upstream",
+    "id", "request_id", "client", "listener", "tls", "route", "pool", "upstream",
     "method", "path", "host", "user_agent", "origin",
     "status", "subprotocol", "attempts", "injected", "head_s", "queue_s", "connect_s", "handshake_s",
 )  # fmt: skip

@@ -1,13 +1,13 @@
-"""What comes before a client's first request: the PROXY header of a load balancer in front, and who is let in by it.
+"""What comes before a client's first request: the PROXY header of a load balancer in front, then the TLS handshake.
 
-The header is read in `wire.proxy_protocol`; who may come is judged by `listening`, and at once for listeners that want
-nothing before a request: their connections never come here.
+The header is read in `wire.proxy_protocol`, TLS is spoken in `tls`; who may come is judged by `listening`, and at once
+for listeners that want nothing before a request: their connections never come here.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import attrs
 import trio
@@ -15,15 +15,22 @@ import trio
 from trioproxy.client import ANSWER_SECONDS, DRAIN_GRACE, READ_SIZE, own_answer
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.streaming import BROKEN, broken, close_gently, receive, receive_at_once, send
+from trioproxy.tls import TlsEndedError, TlsError, TlsStream
 from trioproxy.tunnels import count_ending, unforeseen
 from trioproxy.waits import Wait
 from trioproxy.wire.proxy_protocol import read_proxy_header
 
 if TYPE_CHECKING:
+    import ssl
+
     from trioproxy.client import Entrance
     from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
+    from trioproxy.sockets import Socket
     from trioproxy.wire.proxy_protocol import ProxyHeader
+
+PROXY_HEADER: Final = "PROXY header"
+TLS_HANDSHAKE: Final = "TLS handshake"
 
 
 class Newcomer(Protocol):
@@ -32,6 +39,7 @@ class Newcomer(Protocol):
     config: ListenerConfig  # by which it was accepted: a reload since then does not concern it
     address: str  # the peer's IP address, or "unix"
     trusted: bool  # whether what the peer says of others is believed
+    tls: ssl.SSLContext | None  # as it was when it was accepted; None without TLS
 
     def admit(self, client: str, *, trusted: bool) -> Reason | None:
         """Let in a client of this address, trusted or not, or say why not, counted and logged. To be asked once."""
@@ -45,6 +53,7 @@ class Arrival:
     address: str  # the client's IP address, or "unix"
     trusted: bool  # whether its X-Forwarded-* are believed
     rest: bytes = b""  # was read already; whoever reads on gets it first
+    tls: str = ""  # its version, such as TLSv1.3; "" without
 
 
 async def arrive(
@@ -54,94 +63,149 @@ async def arrive(
 
     The stream stays the caller's to close. All of it takes `timeouts.head` at most, and less in a drain.
     """
-    arrival = Arrival(stream, newcomer.address, newcomer.trusted)
+    hearing = _Hearing(context, entrance, newcomer, Arrival(stream, newcomer.address, newcomer.trusted))
     try:
-        if newcomer.config.proxy_protocol:
-            arrival = await _introduced(context, arrival, entrance, newcomer)
+        await hearing.hear()
     except ProxyError as failure:
         count_ending(context, failure.ending)
-        _log(context, entrance, newcomer, failure)
+        hearing.log(failure)
+        if failure.reason is Reason.TLS:
+            await _end(stream, own_answer(400, head_only=False, close=True) if hearing.plain else b"")
         return None
     except BaseException as error:
         count_ending(context, unforeseen(error, Phase.ACCEPT))
         raise
-    # A believed peer's address is not its clients', of whom there may be many: those that it does not name, too.
-    reason = newcomer.admit(arrival.address, trusted=arrival.trusted or arrival.address == newcomer.address)
-    if reason is not None:
-        await _turn_away(stream, reason)
+    if hearing.refused is not None:
+        # As who comes without a PROXY header is: told to come again where there are too many, else nothing.
+        if hearing.refused is Reason.TOO_MANY and newcomer.tls is None:
+            await _end(stream, own_answer(503, head_only=False, close=True))
         return None
-    return arrival
+    return hearing.arrival
 
 
-def _log(context: Context, entrance: Entrance, newcomer: Newcomer, failure: ProxyError) -> None:
-    since = entrance.sparing.due("arrival_failed", failure.reason) if failure.detail else None
-    if since is not None:
-        context.log.warning(
+async def _end(stream: trio.abc.HalfCloseableStream, last: bytes) -> None:
+    """Close so that the last words can be read, or an alert that was said before."""
+    with contextlib.suppress(trio.TooSlowError, *BROKEN):
+        if last:
+            await send(stream, last, ANSWER_SECONDS)
+        await close_gently(stream)
+
+
+@attrs.define(eq=False)
+class _Hearing:
+    """What is heard of one newcomer, one step after the other."""
+
+    context: Context
+    entrance: Entrance
+    newcomer: Newcomer
+    arrival: Arrival
+    refused: Reason | None = None  # why it may not come
+    plain: bool = False  # it spoke HTTP where TLS was due
+    _due: str = ""  # what is to come next
+    _said: bool = False  # something came
+
+    async def hear(self) -> None:
+        """Bring `arrival` to where requests may come, unless it is `refused`.
+
+        Raises ProxyError, with a detail if it is worth a line in the log.
+        """
+        context = self.context
+        patience = context.config.timeouts.head
+        if context.ends(self.entrance):
+            patience = min(patience, DRAIN_GRACE)
+        with Wait(self.arrival.stream, context.waits).until(context.now() + patience) as wait:
+            context.waiting[wait] = self.entrance
+            try:
+                await self._take_steps()
+            except BROKEN as error:
+                failure = broken(error, Source.CLIENT, Phase.ACCEPT)
+                failure.detail = failure.detail if self._said else ""
+                raise failure from error
+            else:
+                return
+            finally:
+                context.waiting.pop(wait, None)
+        if context.ends(self.entrance):
+            raise ProxyError(Source.PROXY, Phase.ACCEPT, Reason.DRAINING, 503)
+        if not self._said:  # as one that sends no request: it may be a spare one
+            raise ProxyError(Source.PROXY, Phase.ACCEPT, Reason.IDLE, 408)
+        detail = f"the {self._due} did not end within {patience:g} s"
+        raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.TIMEOUT, 408, detail)
+
+    async def _take_steps(self) -> None:
+        newcomer = self.newcomer
+        if newcomer.config.proxy_protocol:
+            self._due = PROXY_HEADER
+            self._introduce(*await self._read_header())
+        # A believed peer's address is not its clients', of whom there may be many: those that it does not name, too.
+        arrival = self.arrival
+        trusted = arrival.trusted or arrival.address == newcomer.address
+        self.refused = newcomer.admit(arrival.address, trusted=trusted)
+        if newcomer.tls is not None and self.refused is None:
+            self._due = TLS_HANDSHAKE
+            await self._secure(newcomer.tls)
+
+    async def _read(self) -> bytes:
+        """What comes next, and mostly came with the connection. Raises ProxyError at the end, and what BROKEN names."""
+        stream = self.arrival.stream
+        data = receive_at_once(stream, READ_SIZE)
+        if data is None:
+            data = await receive(stream, READ_SIZE)
+        if data:
+            self._said = True
+            return data
+        if not self._said:  # who has said nothing, as a check whether somebody listens, has done nothing wrong
+            raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.DONE, 400)
+        raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.CLOSED, 400, f"ended inside a {self._due}")
+
+    async def _read_header(self) -> tuple[ProxyHeader, bytes]:
+        """The header, and what was read behind it."""
+        received = bytearray()
+        while True:
+            received += await self._read()
+            if (header := read_proxy_header(received)) is not None:
+                return header, bytes(received[header.size :])
+
+    def _introduce(self, header: ProxyHeader, rest: bytes) -> None:
+        """Take in whose connection this is, if the peer is believed."""
+        self.arrival = arrival = attrs.evolve(self.arrival, rest=rest)
+        if not arrival.trusted or header.local:
+            return
+        if not header.source:  # somebody else's, but whose is not told: what they say of others is not the peer's word
+            self.arrival = attrs.evolve(arrival, trusted=False)
+        else:
+            trusted = header.source in self.newcomer.config.trusted
+            self.arrival = attrs.evolve(arrival, address=header.source, trusted=trusted)
+
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        """Shake hands. An SSL object, which takes memory, is made for none that says nothing."""
+        data = self.arrival.rest or await self._read()
+        if data[:1].isupper():  # a method's first letter, and no type of a record (RFC 8446 §5.1)
+            self.plain = True
+            raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.TLS, 400, "plain HTTP where TLS is due")
+        socket = cast("Socket", self.arrival.stream)  # what a listener accepts is nothing else
+        try:
+            stream = await TlsStream.accept(socket, context, data)
+        except TlsEndedError as error:
+            detail = f"ended inside a {self._due}"
+            raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.CLOSED, 400, detail) from error
+        except TlsError as error:
+            raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.TLS, 400, str(error)) from error
+        self.arrival = attrs.evolve(self.arrival, stream=stream, rest=b"", tls=stream.layer.version)
+
+    def log(self, failure: ProxyError) -> None:
+        """Say what came of it, if it is worth a line. Anybody may fail in TLS; a PROXY header, only who was set up."""
+        if not failure.detail:
+            return
+        since = self.entrance.sparing.due("arrival_failed", failure.reason)
+        if since is None:
+            return
+        say = self.context.log.info if self._due is TLS_HANDSHAKE else self.context.log.warning
+        say(
             "arrival_failed",
-            listener=newcomer.config.name,
-            client=newcomer.address,
+            listener=self.newcomer.config.name,
+            client=self.arrival.address,
             reason=failure.reason.value,
             detail=failure.detail,
             more_since_last=since,
         )
-
-
-async def _introduced(context: Context, arrival: Arrival, entrance: Entrance, newcomer: Newcomer) -> Arrival:
-    """Behind its PROXY header, which tells whose connection this is if the peer is believed. Raises ProxyError."""
-    header, rest = await _read_header(context, arrival.stream, entrance)
-    arrival = attrs.evolve(arrival, rest=rest)
-    if not arrival.trusted or header.local:
-        return arrival
-    if not header.source:  # somebody else's, but whose is not told: what they say of others is not the peer's word
-        return attrs.evolve(arrival, trusted=False)
-    return attrs.evolve(arrival, address=header.source, trusted=header.source in newcomer.config.trusted)
-
-
-async def _read_header(
-    context: Context, stream: trio.abc.HalfCloseableStream, entrance: Entrance
-) -> tuple[ProxyHeader, bytes]:
-    """The header, and what was read behind it. Raises ProxyError, with a detail if it is worth a line in the log."""
-    patience = context.config.timeouts.head
-    if context.ends(entrance):
-        patience = min(patience, DRAIN_GRACE)
-    received = bytearray()
-    with Wait(stream, context.waits).until(context.now() + patience) as wait:
-        context.waiting[wait] = entrance
-        try:
-            data = receive_at_once(stream, READ_SIZE)  # mostly it came with the connection
-            while True:
-                if data is None:
-                    data = await receive(stream, READ_SIZE)
-                if not data:
-                    raise _left(received)
-                received += data
-                if (header := read_proxy_header(received)) is not None:
-                    return header, bytes(received[header.size :])
-                data = None
-        except BROKEN as error:
-            failure = broken(error, Source.CLIENT, Phase.ACCEPT)
-            failure.detail = failure.detail if received else ""
-            raise failure from error
-        finally:
-            context.waiting.pop(wait, None)
-    if context.ends(entrance):
-        raise ProxyError(Source.PROXY, Phase.ACCEPT, Reason.DRAINING, 503)
-    if not received:  # as one that sends no request: it may be a spare one
-        raise ProxyError(Source.PROXY, Phase.ACCEPT, Reason.IDLE, 408)
-    detail = f"the PROXY header did not end within {patience:g} s"
-    raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.TIMEOUT, 408, detail)
-
-
-def _left(received: bytearray) -> ProxyError:
-    """The client's FIN: who has said nothing, as a check whether somebody listens, has done nothing wrong."""
-    if not received:
-        return ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.DONE, 400)
-    return ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.CLOSED, 400, "ended inside a PROXY header")
-
-
-async def _turn_away(stream: trio.abc.HalfCloseableStream, reason: Reason) -> None:
-    """As who comes without a PROXY header is: told to come again where there are too many, else nothing."""
-    if reason is Reason.TOO_MANY:
-        with contextlib.suppress(trio.TooSlowError, *BROKEN):
-            await send(stream, own_answer(503, head_only=False, close=True), ANSWER_SECONDS)
-            await close_gently(stream)

@@ -63,7 +63,7 @@ class Client:
     entrance: Entrance
     trusted: bool  # whether its X-Forwarded-* are believed
     wait: Wait  # for its bytes
-    scheme: str = "http"
+    tls: str = ""  # its version, "" without
     reusable: bool = True  # whether another request may follow on this connection
     answering: bool = False  # a final head has gone out: no answer of ours can replace it any more
     open_ended: bool = False  # nothing but the end of the connection ends the body of the answer under way
@@ -76,6 +76,11 @@ class Client:
         if not self.trusted:
             return self.address
         return real_client(self.address, headers, self.entrance.config.trusted)
+
+    @property
+    def scheme(self) -> str:
+        """Of what it asks for."""
+        return "https" if self.tls else "http"
 
     def give_up(self) -> None:
         """Nothing more can be told to this client, or read from it."""

@@ -63,6 +63,7 @@ async def handle_connection(
     An exception that is a bug ends this connection alone: it is logged here with its traceback, and counted as
     `internal` where it went through.
     """
+    upgraded: Upgraded | None = None
     try:
         upgraded = await _serve_requests(context, stream, entrance, address, newcomer, trusted=trusted)
         if upgraded is not None:
@@ -79,6 +80,8 @@ async def handle_connection(
         context.log.exception("internal_error", client=address, listener=entrance.config.name)
     finally:
         ended()  # before what can be cancelled; nobody hears of it until the stream is closed
+        if upgraded is not None:  # with TLS, that is another one, which has something to say
+            await close_at_once(upgraded.tunnel.client)
         await close_at_once(stream)
 
 
@@ -92,15 +95,16 @@ async def _serve_requests(
     trusted: bool,
 ) -> Upgraded | None:
     """Answer requests until the connection ends, or return the tunnel that it became."""
-    rest = b""
+    rest, tls = b"", ""
     if newcomer is not None:
         arrival = await arrive(context, stream, entrance, newcomer)
         if arrival is None:
             return None
-        stream, address, trusted, rest = arrival.stream, arrival.address, arrival.trusted, arrival.rest
+        stream, address, trusted = arrival.stream, arrival.address, arrival.trusted
+        rest, tls = arrival.rest, arrival.tls
     limits = context.config.limits
     parser = RequestParser(max_head_bytes=limits.max_head_bytes, max_headers=limits.max_headers)
-    client = Client(stream, parser, address, entrance, trusted, Wait(stream, context.waits))
+    client = Client(stream, parser, address, entrance, trusted, Wait(stream, context.waits), tls)
     if rest:
         parser.receive_data(rest)
     else:
@@ -109,7 +113,7 @@ async def _serve_requests(
     while client.reusable:
         client.answering = client.open_ended = False
         client.request_id = b""
-        record = Record(client=address, listener=entrance.config.name)
+        record = Record(client=address, listener=entrance.config.name, tls=tls)
         if context.log.access:
             record.id = context.next_id()
         head = await _next_head(context, client, record, patience)
@@ -121,7 +125,9 @@ async def _serve_requests(
         patience = context.config.timeouts.keep_alive
         if client.reusable:
             watch(stream, context.readiness)
-    if not client.cut:
+    if client.cut:
+        await close_at_once(stream)
+    else:
         await close_gently(stream)
     return None
 

@@ -25,6 +25,7 @@ from trioproxy.sparing import LOG_SECONDS
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from trioproxy.config import ListenerConfig
@@ -121,8 +122,9 @@ class Listener:
         self.active += 1
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
         ended: Callable[[], None] = functools.partial(self.ended, key) if key else self.ended
-        if config.proxy_protocol:
-            visit = Visit(self, config, client, trusted, key, judged=not told)
+        if config.proxy_protocol or config.tls is not None:
+            tls = None if config.tls is None else context.certificates.server(config.tls)
+            visit = Visit(self, config, client, trusted, tls, key, judged=not told)
             handle, ended = functools.partial(handle, newcomer=visit), visit.ended
         handle = functools.partial(handle, address=client, trusted=trusted, ended=ended)
         # A name of Trio's making would be a string of its own for every connection.
@@ -157,7 +159,8 @@ class Listener:
 
     def _turn_away(self, connections: trio.Nursery, sock: socket.socket, reason: Reason, client: str) -> None:
         self.note_rejection(reason, client)
-        if reason is Reason.FORBIDDEN or self._rejections >= MOST_REJECTIONS:
+        # Nothing can be said without a handshake, which is more work than a request that is served.
+        if reason is Reason.FORBIDDEN or self.config.tls is not None or self._rejections >= MOST_REJECTIONS:
             sock.close()
         else:
             self._rejections += 1
@@ -191,6 +194,7 @@ class Visit:
     config: ListenerConfig
     address: str
     trusted: bool
+    tls: ssl.SSLContext | None
     _key: int
     _judged: bool
 

@@ -25,6 +25,7 @@ class Record:
     request_id: str = ""  # an X-Request-Id of the client's own that was kept
     client: str = ""  # the IP address of whoever connected, or "unix"
     listener: str = ""
+    tls: str = ""  # the version that the client speaks, such as TLSv1.3
     route: str = ""
     pool: str = ""
     upstream: str = ""

@@ -6,13 +6,14 @@ listener or pool has TLS, and what follows from a failure, is decided by those w
 
 from trioproxy.tls.contexts import CertificateError, client_context, server_context
 from trioproxy.tls.identity import Identity
-from trioproxy.tls.layer import TlsError, TlsLayer
+from trioproxy.tls.layer import TlsEndedError, TlsError, TlsLayer
 from trioproxy.tls.stream import OverSocket, TlsStream, socket_of
 
 __all__ = [
     "CertificateError",
     "Identity",
     "OverSocket",
+    "TlsEndedError",
     "TlsError",
     "TlsLayer",
     "TlsStream",

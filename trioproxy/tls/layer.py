@@ -35,6 +35,10 @@ class TlsError(Exception):
         return cls(f"{words} (is TLS spoken there?)" if error.reason in _NO_TLS else words)
 
 
+class TlsEndedError(TlsError):
+    """The connection ended inside the handshake."""
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class TlsLayer:
     """One connection's TLS. One task at a time may use it.

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trioproxy.sockets import Socket
-from trioproxy.tls.layer import TlsError, TlsLayer
+from trioproxy.tls.layer import TlsEndedError, TlsError, TlsLayer
 
 if TYPE_CHECKING:
     import ssl
@@ -171,7 +171,7 @@ async def _shaken(stream: _Shaking, data: bytes) -> _Shaking:
             return stream
         data = await socket.receive_some(_READ_SIZE)
         if not data:
-            raise TlsError("ended inside the TLS handshake")
+            raise TlsEndedError("ended inside the TLS handshake")
 
 
 OverSocket: TypeAlias = Socket | TlsStream
