@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import struct
 import termios
@@ -102,6 +103,27 @@ async def test_a_tunnel_is_the_named_clients_in_log_and_list(tmp_path, autojump_
         assert (await socket.receive()).opcode == CLOSE
         await proxy.leave(http)
         assert [line["client"] for line in proxy.log.events if line["event"].startswith("tunnel_")] == [CLIENT] * 2
+
+
+async def test_a_parked_tunnel_holds_nothing_of_its_header(tmp_path, autojump_clock):
+    async with running(tmp_path) as proxy:
+        http = await proxy.connect(line(CLIENT) + upgrade_request())
+        await http.head()
+        await wait_all_tasks_blocked()
+        (task,) = (task for task in all_tasks() if task.coro.__name__ == "handle_connection")
+        files = [frame.f_code.co_filename for frame, _ in task.iter_await_frames()]
+        assert sum("trioproxy" in file and "/tests/" not in file for file in files) == 1
+        gc.collect()
+        left = {type(each).__name__ for each in gc.get_objects()} & {"Arrival", "ProxyHeader", "Client", "Visit"}
+        assert left == {"Visit"}  # who counts it off
+
+
+def all_tasks():
+    """Of this run."""
+    found = [trio.lowlevel.current_root_task()]
+    for task in found:
+        found += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found
 
 
 async def test_behind_the_header_requests_follow_one_another(tmp_path, autojump_clock):

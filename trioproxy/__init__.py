@@ -15,7 +15,7 @@ The map, from the outside in; imports go downwards only:
     control             what operators may see and command   (drains, injections, status, sampling, live: how)
     reloading           another configuration for the running proxy   (changes: what differs; reloader: from the file)
     listening, admin    clients accepted; operators answered
-    connection          the story of one client connection
+    connection          the story of one client connection   (arrival: what comes before its first request)
     forward, upgrade    a plain exchange; a WebSocket handshake   (answer: an upstream's answer on its way back)
     dialing             pick, lease, connect, perhaps another upstream
     relay               bytes of open tunnels: `pump` on Linux, `streams` anywhere, `tunnel` decides for both

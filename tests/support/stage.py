@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 POOL = PoolConfig(name="all", health=HealthConfig(probe="none"))
+LISTENER = ListenerConfig(address="127.0.0.1:0")
 
 
 @attrs.define(eq=False)
@@ -122,21 +123,23 @@ def _end(connected: socket.socket) -> End:
 
 
 @asynccontextmanager
-async def stage(*, log: Log | None = None, pool: PoolConfig = POOL, **tables: Any) -> AsyncIterator[Stage]:
+async def stage(
+    *, log: Log | None = None, pool: PoolConfig = POOL, listener: ListenerConfig = LISTENER, **tables: Any
+) -> AsyncIterator[Stage]:
     """With `tables` of the configuration besides; routes have its time-outs, `pool` gets the upstream."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        upstream = UpstreamConfig(address="{}:{}".format(*listener.getsockname()))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        upstream = UpstreamConfig(address="{}:{}".format(*server.getsockname()))
         pool = attrs.evolve(pool, upstreams=(upstream,))
         config = Config(
             admin=AdminConfig(address=""),
-            listeners=(ListenerConfig(address="127.0.0.1:0"),),
+            listeners=(listener,),
             routes=(RouteConfig(path="/", pool="all", timeouts=tables.get("timeouts", TimeoutsConfig())),),
             pools={"all": pool},
             **tables,
         )
         async with trioproxy.serve(config, log=log) as proxy:
-            running = Stage(split_address(proxy.listeners[0].address), listener, proxy)
+            running = Stage(split_address(proxy.listeners[0].address), server, proxy)
             try:
                 yield running
             finally:
