@@ -37,6 +37,7 @@ class Case:
     fresh: bool = False
     workers: bool = False  # trioproxy alone, with one worker and with several
     upstreams: int = 0  # trioproxy alone, before so many, and what a scrape of its metrics costs
+    tls: bool = False  # between load and proxy; behind the proxy it is always in the clear
 
     def shortened(self) -> Case:
         """The same for `--quick`."""
@@ -64,6 +65,38 @@ def _echoes() -> list[Case]:
             quick=(size, tunnels) in quick,
         )
         for size, tunnels in sorted(grid, key=lambda cell: (SIZES[cell[0]], cell[1]))
+    ]
+
+
+def _with_tls() -> list[Case]:
+    """TLS 1.3 towards the clients, the same in all proxies: `tls.h` says which."""
+    return [
+        Case(
+            name="tls-echo-64B-64", title="TLS: echo, 64 B, 64 tunnels", mode="echo", tunnels=64, seconds=1.5, tls=True
+        ),
+        Case(
+            name="tls-echo-64KiB-16",
+            title="TLS: echo, 64 KiB, 16 tunnels",
+            mode="echo",
+            tunnels=16,
+            size=SIZES["64KiB"],
+            seconds=1.5,
+            tls=True,
+        ),
+        Case(
+            name="tls-handshake-2000", title="TLS: burst of 2,000 handshakes", mode="handshake", tunnels=2000, tls=True
+        ),
+        Case(
+            name="tls-http-32",
+            title="TLS: HTTP, 32 kept-alive connections",
+            mode="http",
+            tunnels=32,
+            seconds=1.5,
+            tls=True,
+        ),
+        Case(
+            name="tls-memory-2000", title="TLS: 2,000 idle tunnels", mode="memory", tunnels=2000, fresh=True, tls=True
+        ),
     ]
 
 
@@ -103,6 +136,7 @@ CASES = (
         for upstreams in (20, MANY_UPSTREAMS)
     ),
     Case(name="memory-4000", title="4,000 idle tunnels", mode="memory", tunnels=4000, quick=True, fresh=True),
+    *_with_tls(),
 )
 
 
@@ -115,6 +149,12 @@ class Site:
     echo: int
     folder: Path
     load_cpus: set[int] | None
+    authority: str = ""  # file of who has signed the proxy's certificate; "" in the clear
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What the load client has to know of it."""
+        return {"port": self.port, **({"tls": self.authority} if self.authority else {})}
 
 
 def measure(case: Case, site: Site) -> dict[str, float]:
@@ -123,7 +163,7 @@ def measure(case: Case, site: Site) -> dict[str, float]:
 
 
 def _timed(case: Case, site: Site) -> dict[str, float]:
-    options: dict[str, object] = {"port": site.port, "n": case.tunnels, "size": case.size, "seconds": case.seconds}
+    options = {**site.options, "n": case.tunnels, "size": case.size, "seconds": case.seconds}
     if case.mode == "handshake":
         options["at_once"] = 1000
     load = open_load(case.mode, options, folder=site.folder, cpus=site.load_cpus)
@@ -154,7 +194,7 @@ def _memory(case: Case, site: Site) -> dict[str, float]:
     for tunnels in (100, case.tunnels):  # the first run only warms code and allocator up
         before = clocks.resident_bytes(pid)
         # Each carries one message, one tunnel after the other: all at once would take as many buffers as tunnels.
-        options = {"port": site.port, "n": tunnels, "warm": 0, "seconds": 2, "interval": 2}
+        options = {**site.options, "n": tunnels, "warm": 0, "seconds": 2, "interval": 2}
         load = open_load("sparse", options, folder=site.folder, cpus=site.load_cpus)
         load.measure()
         time.sleep(SETTLE_SECONDS)

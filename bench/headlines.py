@@ -37,6 +37,12 @@ HEADLINES = (
     Headline("handshakes a second", "handshake-", "per_second", "/s", "more"),
     Headline("CPU per plain HTTP request", "http-", "proxy_cpu_us", "µs"),
     Headline("plain HTTP requests a second", "http-", "per_second", "/s", "more"),
+    Headline("TLS: CPU per 64 B round trip, 64 tunnels", "tls-echo-64B-64", "proxy_cpu_us", "µs"),
+    Headline("TLS: CPU per 64 KiB round trip, 16 tunnels", "tls-echo-64KiB-16", "proxy_cpu_us", "µs"),
+    Headline("TLS: 64 KiB frames, 16 tunnels", "tls-echo-64KiB-16", "mb_per_second", "MB/s", "more"),
+    Headline("TLS: CPU per handshake, TLS and WebSocket", "tls-handshake-", "proxy_cpu_us", "µs"),
+    Headline("TLS: CPU per HTTP request", "tls-http-", "proxy_cpu_us", "µs"),
+    Headline("TLS: memory per idle tunnel", "tls-memory-", "kb_per_tunnel", "KB"),
 )
 
 

@@ -1,11 +1,14 @@
 /* The load side of the benchmark: one thread, one epoll, any number of connections to 127.0.0.1:port.
  *
- *   load MODE port=P n=N [size=B] [seconds=S] [warm=S] [at_once=K] [interval=S] [limit=S]
+ *   load MODE port=P n=N [size=B] [seconds=S] [warm=S] [at_once=K] [interval=S] [limit=S] [tls=AUTHORITY]
  *
  *   echo       closed loop: every tunnel has one message on its way, the next goes when its echo is complete
  *   sparse     open loop: every tunnel sends a message per interval, spread evenly, whether or not echoes come
  *   handshake  N handshakes, K on their way at a time; the tunnels stay open to the end
  *   http       closed loop of plain GET requests on kept-alive connections
+ *
+ * With tls= connections are TLS, as tls.h says; a handshake is then both, and AUTHORITY a file with who has signed the
+ * certificate.
  *
  * It prints a line when all is open and warm, waits for a line, measures, prints the figures, waits for a line (or the
  * end of input), closes every tunnel politely and says how many closed so. So the caller can read clocks exactly
@@ -15,18 +18,21 @@
  * ends the program. Payloads are masked with one random mask per run; only those eight bytes are masked anew.
  */
 #include "ws.h"
+#include "tls.h"
 #include <sys/random.h>
 
 #define EVENTS 256
 #define ANSWER_BYTES 4096
 #define GRACE_NS 10000000000u /* for what is on its way when the window ends */
 
-enum State { UNUSED, CONNECTING, HEAD, OPEN, DEAD };
+enum State { UNUSED, CONNECTING, SHAKING, HEAD, OPEN, DEAD };
 
 typedef struct {
     int fd;
     enum State state;
     int writing, told; /* waits for EPOLLOUT; its Close came back */
+    int drained;       /* nothing more has come than was read */
+    Session *session;  /* NULL in the clear */
     uint32_t sent, received, base; /* messages; `base` is the first of the measured window */
     size_t send_at, receive_at;    /* inside the current message */
     uint64_t since, phase;         /* when the message or the handshake began; when the first one is due (sparse) */
@@ -38,6 +44,7 @@ static struct {
     int port, n, at_once;
     size_t size;
     double seconds, warm, interval, limit;
+    const char *tls;
 } opt = {.n = 1, .size = 64, .seconds = 1, .warm = 0.2, .at_once = 128, .interval = 1, .limit = 30};
 
 static enum { ECHO, SPARSE, HANDSHAKE, HTTP } mode;
@@ -74,13 +81,44 @@ static void watch(Conn *c, int how, uint32_t events) {
 }
 
 static void fail(Conn *c, int *counter) {
-    if (c->state == CONNECTING || c->state == HEAD) pending--;
+    if (c->state == CONNECTING || c->state == SHAKING || c->state == HEAD) pending--;
     else pending -= (int)(c->sent - c->received);
     (*counter)++;
+    if (c->session) tls_end(c->session);
+    c->session = NULL;
     close(c->fd);
     free(c->answer);
     c->answer = NULL;
     c->state = DEAD;
+}
+
+/* ---- octets in the clear and by TLS */
+
+static ssize_t put(Conn *c, const void *data, size_t len) { return c->session ? tls_write(c->session, data, len) : send(c->fd, data, len, 0); }
+
+static ssize_t take(Conn *c, void *room, size_t len) {
+    if (!c->session) return recv(c->fd, room, len, 0);
+    ssize_t got = tls_read(c->session, room, len);
+    c->drained = got <= 0;
+    return got;
+}
+
+/* As writev of two parts; of TLS a record at a time, as long as the kernel takes them. */
+static ssize_t put_parts(Conn *c, const struct iovec parts[2]) {
+    if (!c->session) return writev(c->fd, parts, 2);
+    static uint8_t record[RECORD_BYTES];
+    size_t at = 0, whole = parts[0].iov_len + parts[1].iov_len;
+    while (at < whole) {
+        size_t len = whole - at < RECORD_BYTES ? whole - at : RECORD_BYTES, first = at < parts[0].iov_len ? parts[0].iov_len - at : 0;
+        if (first > len) first = len;
+        memcpy(record, (uint8_t *)parts[0].iov_base + at, first);
+        memcpy(record + first, (uint8_t *)parts[1].iov_base + (at + first - parts[0].iov_len), len - first);
+        ssize_t wrote = tls_write(c->session, record, len);
+        if (wrote == 0) return errno = EPIPE, -1;
+        if (wrote < 0) break;
+        at += (size_t)wrote;
+    }
+    return at ? (ssize_t)at : -1;
 }
 
 /* ---- handshakes */
@@ -98,7 +136,7 @@ static void send_head(Conn *c) {
     int len = snprintf(head, sizeof head,
                        "GET /websocket HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\nUpgrade: websocket\r\n"
                        "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", key);
-    if (send(c->fd, head, (size_t)len, 0) != len) return fail(c, &refused);
+    if (put(c, head, (size_t)len) != len) return fail(c, &refused);
     c->state = HEAD;
     c->answer = calloc(1, ANSWER_BYTES + 1);
 }
@@ -115,12 +153,7 @@ static void dial(Conn *c) {
     watch(c, EPOLL_CTL_ADD, EPOLLOUT);
 }
 
-static void connected(Conn *c) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error) return fail(c, &refused);
-    watch(c, EPOLL_CTL_MOD, EPOLLIN);
+static void ready(Conn *c) {
     if (mode != HTTP) return send_head(c);
     c->answer = calloc(1, ANSWER_BYTES + 1);
     c->state = OPEN;
@@ -128,8 +161,29 @@ static void connected(Conn *c) {
     opened++;
 }
 
+static void shake(Conn *c) {
+    ssize_t done = tls_shake(c->session);
+    if (done == 0) return fail(c, &refused);
+    int writing = done < 0 && tls_wants_write(c->session);
+    if (writing != c->writing) watch(c, EPOLL_CTL_MOD, writing ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    c->writing = writing;
+    if (done > 0) ready(c);
+}
+
+static void connected(Conn *c) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) return fail(c, &refused);
+    watch(c, EPOLL_CTL_MOD, EPOLLIN);
+    if (!opt.tls) return ready(c);
+    c->session = tls_begin(c->fd);
+    c->state = SHAKING;
+    shake(c);
+}
+
 static void take_head(Conn *c) {
-    ssize_t got = recv(c->fd, c->answer + c->answer_have, ANSWER_BYTES - c->answer_have, 0);
+    ssize_t got = take(c, c->answer + c->answer_have, ANSWER_BYTES - c->answer_have);
     if (got <= 0) return got < 0 && errno == EAGAIN ? (void)0 : fail(c, &closed_early);
     c->answer_have += (size_t)got;
     char *end = memmem(c->answer, c->answer_have, "\r\n\r\n", 4);
@@ -165,7 +219,7 @@ static void write_message(Conn *c) {
     size_t own = skip < len ? skip : len;
     parts[0].iov_base = first + own, parts[0].iov_len -= own;
     parts[1].iov_base = masked + 8 + (skip - own), parts[1].iov_len -= skip - own;
-    ssize_t wrote = writev(c->fd, parts, 2);
+    ssize_t wrote = put_parts(c, parts);
     if (wrote < 0) {
         if (errno != EAGAIN) return fail(c, &closed_early);
         wrote = 0;
@@ -183,7 +237,7 @@ static void send_next(Conn *c) {
     pending++;
     c->send_at = 0;
     if (mode != HTTP) return write_message(c);
-    if (send(c->fd, REQUEST, sizeof REQUEST - 1, 0) != sizeof REQUEST - 1) fail(c, &closed_early);
+    if (put(c, REQUEST, sizeof REQUEST - 1) != sizeof REQUEST - 1) fail(c, &closed_early);
 }
 
 static void complete(Conn *c) {
@@ -198,7 +252,7 @@ static void complete(Conn *c) {
 }
 
 static void take_echo(Conn *c) {
-    ssize_t got = recv(c->fd, buffer, sizeof buffer, 0);
+    ssize_t got = take(c, buffer, sizeof buffer);
     if (got < 0 && errno == EAGAIN) return;
     if (closing && got > 0) {
         c->told = buffer[0] == (0x80 | OP_CLOSE);
@@ -223,7 +277,7 @@ static void take_echo(Conn *c) {
 }
 
 static void take_answer(Conn *c) {
-    ssize_t got = recv(c->fd, c->answer + c->answer_have, ANSWER_BYTES - c->answer_have, 0);
+    ssize_t got = take(c, c->answer + c->answer_have, ANSWER_BYTES - c->answer_have);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) return fail(c, closing ? &closing : &closed_early);
     c->answer_have += (size_t)got;
@@ -242,19 +296,29 @@ static void take_answer(Conn *c) {
 
 /* ---- the loop */
 
+static void readable(Conn *c) {
+    if (c->state == HEAD) take_head(c);
+    else if (mode == HTTP) take_answer(c);
+    else take_echo(c);
+}
+
 static void turn(uint64_t until) {
-    struct epoll_event ready[EVENTS];
+    struct epoll_event events[EVENTS];
     uint64_t now = now_ns(), wait = until > now ? until - now : 0;
     struct timespec timeout = {(time_t)(wait / 1000000000u), (long)(wait % 1000000000u)};
-    int n = epoll_pwait2(epoll_fd, ready, EVENTS, &timeout, NULL);
+    int n = epoll_pwait2(epoll_fd, events, EVENTS, &timeout, NULL);
     if (n < 0) die("epoll_pwait2: %s", strerror(errno));
     for (int i = 0; i < n; i++) {
-        Conn *c = ready[i].data.ptr;
+        Conn *c = events[i].data.ptr;
         if (c->state == CONNECTING) connected(c);
-        else if (c->state == HEAD) take_head(c);
-        else if (c->state == OPEN) {
-            if (c->writing && (ready[i].events & EPOLLOUT)) write_message(c);
-            if (c->state == OPEN && (ready[i].events & ~(uint32_t)EPOLLOUT)) mode == HTTP ? take_answer(c) : take_echo(c);
+        else if (c->state == SHAKING) shake(c);
+        else {
+            if (c->state == OPEN && c->writing && (events[i].events & EPOLLOUT)) write_message(c);
+            if (!(events[i].events & ~(uint32_t)EPOLLOUT)) continue;
+            do { /* of TLS several records may have been read at once, of which epoll knows no more */
+                c->drained = !c->session;
+                if (c->state == HEAD || c->state == OPEN) readable(c);
+            } while (c->session && !c->drained && tls_has_more(c->session));
         }
     }
 }
@@ -267,7 +331,7 @@ static void open_all(void) {
     }
     for (int i = 0; i < opt.n; i++)
         if (conns[i].state == UNUSED) timeouts++, conns[i].state = DEAD;
-        else if (conns[i].state == CONNECTING || conns[i].state == HEAD) fail(&conns[i], &timeouts);
+        else if (conns[i].state != OPEN && conns[i].state != DEAD) fail(&conns[i], &timeouts);
 }
 
 static void wait_for_rest(void) {
@@ -310,7 +374,7 @@ static int close_all(void) {
     int polite = 0;
     closing = 1; /* from here on it counts the tunnels that ended, plus one */
     for (int i = 0; i < opt.n; i++)
-        if (conns[i].state == OPEN && mode != HTTP) send(conns[i].fd, close_frame, sizeof close_frame, 0);
+        if (conns[i].state == OPEN && mode != HTTP) put(&conns[i], close_frame, sizeof close_frame);
     while (mode != HTTP && closing <= opened && now_ns() < until) turn(now_ns() + 20000000);
     for (int i = 0; i < opt.n; i++) polite += conns[i].told && conns[i].state == DEAD;
     return polite;
@@ -347,6 +411,7 @@ static void read_options(int argc, char **argv) {
         else if (!strcmp(argv[i], "at_once")) opt.at_once = atoi(value);
         else if (!strcmp(argv[i], "interval")) opt.interval = atof(value);
         else if (!strcmp(argv[i], "limit")) opt.limit = atof(value);
+        else if (!strcmp(argv[i], "tls")) opt.tls = value;
         else die("%s: no such option", argv[i]);
     }
     if (mode > 3 || !opt.port || opt.n < 1 || opt.size < 8) die("usage: load echo|sparse|handshake|http port=P n=N ...");
@@ -379,6 +444,7 @@ int main(int argc, char **argv) {
     prepare_process();
     read_options(argc, argv);
     prepare_frames();
+    if (opt.tls) tls_prepare(opt.tls);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     conns = calloc((size_t)opt.n, sizeof *conns);
     if (mode != HANDSHAKE) {

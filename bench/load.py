@@ -27,14 +27,28 @@ FAILURES = ("refused", "closed_early", "bad_answers", "timeouts")
 
 def compile_programs(folder: Path) -> None:
     """Put `load` and `echo` into the folder. Raises ProcessError without a C compiler."""
+    for name in ("load", "echo"):
+        _compile(folder, name, name)
+
+
+def compile_with_tls(folder: Path) -> None:
+    """Put `load-tls` into the folder, if it is not there yet. Raises ProcessError without OpenSSL's headers."""
+    if (folder / "load-tls").exists():
+        return
+    try:
+        _compile(folder, "load", "load-tls", "-DTLS", "-lssl", "-lcrypto")
+    except ProcessError as error:
+        raise ProcessError(f"TLS needs OpenSSL's headers (apt-get install libssl-dev): {error}") from None
+
+
+def _compile(folder: Path, name: str, program: str, *more: str) -> None:
     compiler = shutil.which("cc")
     if not compiler:
         raise ProcessError("no C compiler (cc) found: apt-get install gcc libc6-dev")
-    for name in ("load", "echo"):
-        command = [compiler, "-O2", "-Wall", "-o", str(folder / name), str(SOURCES / f"{name}.c")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ProcessError(f"{name}.c does not compile: {done.stderr[-2000:]}")
+    command = [compiler, "-O2", "-Wall", "-o", str(folder / program), str(SOURCES / f"{name}.c"), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ProcessError(f"{name}.c does not compile: {done.stderr[-2000:]}")
 
 
 def start_echo(folder: Path, cpus: set[int] | None, addresses: int = 1) -> tuple[Process, int]:
@@ -87,8 +101,17 @@ class Load:
 
 
 def open_load(mode: str, options: Mapping[str, object], *, folder: Path, cpus: set[int] | None) -> Load:
-    """Start the client; returns when its tunnels are open and warm. Raises ProcessError if any is not."""
-    argv = [str(folder / "load"), mode, *(f"{name}={value}" for name, value in options.items())]
+    """Start the client; returns when its tunnels are open and warm. Raises ProcessError if any is not.
+
+    With an option `tls`, the file of an authority, it speaks TLS.
+    """
+    if "tls" in options:
+        compile_with_tls(folder)
+    argv = [
+        str(folder / ("load-tls" if "tls" in options else "load")),
+        mode,
+        *(f"{name}={value}" for name, value in options.items()),
+    ]
     process = processes.start("load", argv, folder=folder, cpus=cpus)
     load = Load(process, json.loads(answer(process)))
     wrong = failures(load.opened)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from bench import processes
+from bench import certificates, processes
 from bench.processes import DESCRIPTORS, Process
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Peer:
     """One proxy.
 
     `program` is looked for on the usual paths. `arguments` and `env` may name @CONFIG@, @PORT@, @UPSTREAM@ and @DIR@,
-    a file of `configs` also @ADMIN@ and @DESCRIPTORS@. Of lines that end with "#: with access log" or "#: without
-    access log" the file keeps those that fit the run.
+    a file of `configs` also @ADMIN@, @DESCRIPTORS@ and what `certificates` has. Of lines that end with "#: with access
+    log", "#: without access log", "#: with tls" or "#: without tls" the file keeps those that fit the run.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Peer:
     env: Mapping[str, str] = attrs.field(factory=dict)
     version: Callable[[str], str]
     http: bool = True
+    tls: bool = True
     workers: int = 1  # only cases about workers are measured with more than one
 
     def find(self) -> str | None:
@@ -129,6 +130,7 @@ PEERS = (
         arguments=("-m", "bench.naive", "@PORT@", "@UPSTREAM@"),
         version=_package("trio"),
         http=False,
+        tls=False,
     ),
     Peer(
         name="messages",
@@ -136,13 +138,17 @@ PEERS = (
         arguments=("-m", "bench.messages", "@PORT@", "@UPSTREAM@"),
         version=_package("trio-websocket"),
         http=False,
+        tls=False,
     ),
 )
 
 
-def rendered(template: str, values: Mapping[str, str], access_log: str) -> str:
-    """The template for a run "with" or "without" access log, its placeholders filled in."""
-    dropped = "#: without access log" if access_log == "with" else "#: with access log"
+def rendered(template: str, values: Mapping[str, str], access_log: str, tls: str = "without") -> str:
+    """The template for a run "with" or "without" access log and TLS, its placeholders filled in."""
+    dropped = tuple(
+        f"#: {'without' if chosen == 'with' else 'with'} {what}"
+        for what, chosen in (("access log", access_log), ("tls", tls))
+    )
     lines = (line.partition("#: with")[0].rstrip() for line in template.splitlines() if not line.endswith(dropped))
     return _filled("\n".join(lines) + "\n", values)
 
@@ -153,10 +159,21 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
     return text
 
 
-def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None, access_log: str) -> Running:
-    """Start it, "with" or "without" access log, and wait until it accepts. Raises ProcessError."""
+def start(
+    peer: Peer,
+    *,
+    upstream: int,
+    folder: Path,
+    cpus: set[int] | None,
+    access_log: str,
+    files: certificates.Files | None = None,
+) -> Running:
+    """Start it, "with" or "without" access log, with TLS where there are `files` for it, and wait until it accepts.
+
+    Raises ProcessError.
+    """
     port = processes.free_port()
-    own = folder / peer.name
+    own = folder / (f"{peer.name}-tls" if files else peer.name)
     own.mkdir(exist_ok=True)
     values = {
         "@CONFIG@": str(own / peer.config),
@@ -166,10 +183,11 @@ def start(peer: Peer, *, upstream: int, folder: Path, cpus: set[int] | None, acc
         "@ADMIN@": str(processes.free_port()),
         "@DESCRIPTORS@": str(DESCRIPTORS),
         "@WORKERS@": str(peer.workers),
+        **(files.placeholders if files else {}),
     }
-
     if peer.config:
-        (own / peer.config).write_text(rendered((CONFIGS / peer.config).read_text(), values, access_log))
+        template, tls = (CONFIGS / peer.config).read_text(), "with" if files else "without"
+        (own / peer.config).write_text(rendered(template, values, access_log, tls))
     process = processes.start(
         peer.name,
         [peer.find() or peer.program, *(_filled(text, values) for text in peer.arguments)],

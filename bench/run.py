@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from bench import peers, scrape
+from bench import certificates, peers, scrape
 from bench.cases import Site, measure
 from bench.load import start_echo
 from bench.processes import ProcessError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.cases import Case
+    from bench.certificates import Files
     from bench.peers import Peer, Running
     from bench.processes import Process
     from bench.results import Results
@@ -33,7 +34,7 @@ def fits(case: Case, peer: Peer) -> bool:
         return peer.name == "trioproxy"
     if case.workers:
         return peer.name.startswith("trioproxy")
-    return peer.workers == 1 and (peer.http or case.mode != "http")
+    return peer.workers == 1 and (peer.http or case.mode != "http") and (peer.tls or not case.tls)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -50,11 +51,15 @@ class Bench:
     access_log: str
     say: Callable[[str, str], None]
     _echo: tuple[Process, int] | None = None
-    _running: dict[str, Running] = attrs.field(factory=dict)
+    _running: dict[tuple[str, bool], Running] = attrs.field(factory=dict)  # by name and whether with TLS
 
     def run(self, cases: Sequence[Case], rounds: int, results: Results) -> None:
         for case in cases:
-            rows = [*[DIRECT] * (not case.upstreams), *(peer.name for peer in self.peers if fits(case, peer))]
+            # Nothing in front of the echo server is no TLS, either.
+            rows = [
+                *[DIRECT] * (not case.upstreams and not case.tls),
+                *(peer.name for peer in self.peers if fits(case, peer)),
+            ]
             for turn in range(rounds):
                 first = turn % len(rows)  # nobody is always first
                 for name in rows[first:] + rows[:first]:
@@ -70,41 +75,50 @@ class Bench:
         echo, port = self._echo or self._start_echo()
         echo.check()
         if name == DIRECT:
-            return measure(case, self._site(port, 0, echo))
+            return measure(case, self._site(port, 0, echo, None))
         peer = next(peer for peer in self.peers if peer.name == name)
+        files = certificates.make(self.folder) if case.tls else None
         if case.fresh:
-            with self._started(peer, port) as running:
-                return measure(case, self._site(running.port, running.process.pid, echo))
-        running = self._ensure(peer, port)
-        sample = measure(case, self._site(running.port, running.process.pid, echo))
+            with self._started(peer, port, files) as running:
+                return measure(case, self._site(running.port, running.process.pid, echo, files))
+        running = self._ensure(peer, port, files)
+        sample = measure(case, self._site(running.port, running.process.pid, echo, files))
         running.process.check()
         return sample
 
-    def _site(self, port: int, proxy: int, echo: Process) -> Site:
-        return Site(port=port, proxy=proxy, echo=echo.pid, folder=self.folder, load_cpus=self.load_cpus)
+    def _site(self, port: int, proxy: int, echo: Process, files: Files | None) -> Site:
+        authority = str(files.authority) if files else ""
+        return Site(
+            port=port, proxy=proxy, echo=echo.pid, folder=self.folder, load_cpus=self.load_cpus, authority=authority
+        )
 
     def _start_echo(self) -> tuple[Process, int]:
         self._echo = start_echo(self.folder, self.load_cpus)
         return self._echo
 
-    def _start(self, peer: Peer, upstream: int) -> Running:
+    def _start(self, peer: Peer, upstream: int, files: Files | None) -> Running:
         return peers.start(
-            peer, upstream=upstream, folder=self.folder, cpus=self.proxy_cpus, access_log=self.access_log
+            peer,
+            upstream=upstream,
+            folder=self.folder,
+            cpus=self.proxy_cpus,
+            access_log=self.access_log,
+            files=files,
         )
 
     @contextmanager
-    def _started(self, peer: Peer, upstream: int) -> Iterator[Running]:
-        running = self._start(peer, upstream)
+    def _started(self, peer: Peer, upstream: int, files: Files | None) -> Iterator[Running]:
+        running = self._start(peer, upstream, files)
         try:
             yield running
         finally:
             running.process.stop()
 
-    def _ensure(self, peer: Peer, upstream: int) -> Running:
-        running = self._running.get(peer.name)
+    def _ensure(self, peer: Peer, upstream: int, files: Files | None) -> Running:
+        key = peer.name, files is not None
+        running = self._running.get(key)
         if running is None or running.process.popen.poll() is not None:
-            running = self._start(peer, upstream)
-            self._running[peer.name] = running
+            running = self._running[key] = self._start(peer, upstream, files)
         return running
 
     def stop(self) -> None:

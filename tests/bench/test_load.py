@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import shutil
 import socket
+import ssl
 import threading
 from base64 import b64encode
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
+import trio
 
-from bench import clocks
+from bench import certificates, clocks
 from bench.cases import Case, Site, measure
 from bench.load import compile_programs, failures, open_load, start_echo
 from bench.processes import ProcessError
@@ -43,6 +49,57 @@ def test_every_message_comes_back_and_every_tunnel_closes_politely(folder, echo,
     site = Site(port=port, proxy=0, echo=process.pid, folder=folder, load_cpus=None)
     seconds = 1 if mode == "sparse" else 0.02
     sample = measure(Case(name="", title="", mode=mode, tunnels=3, size=size, seconds=seconds), site)
+    assert sample["count"] >= 3
+    assert sample["failed"] == sample["lost"] == 0
+
+
+async def relay(port, client):
+    """What comes from a client to the server of that port and back, until one of the two ends it."""
+
+    async def copy(source, sink, scope):
+        with suppress(trio.BrokenResourceError):
+            while data := await source.receive_some():
+                await sink.send_all(data)
+        scope.cancel()
+
+    async with client, await trio.open_tcp_stream("127.0.0.1", port) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(copy, client, server, nursery.cancel_scope)
+        nursery.start_soon(copy, server, client, nursery.cancel_scope)
+
+
+@contextmanager
+def in_front_of(port, files):
+    """A port at which TLS is taken off, as a proxy does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.both)
+    serve = partial(trio.serve_ssl_over_tcp, partial(relay, port), 0, context, host="127.0.0.1", https_compatible=True)
+    started = queue.Queue()
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(serve)
+            end = partial(trio.lowlevel.current_trio_token().run_sync_soon, nursery.cancel_scope.cancel)
+            started.put((listener.transport_listener.socket.getsockname()[1], end))
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    own, end = started.get()
+    try:
+        yield own
+    finally:
+        end()
+        thread.join()
+
+
+@pytest.mark.skipif(not Path("/usr/include/openssl/ssl.h").exists(), reason="no headers of OpenSSL (libssl-dev)")
+@pytest.mark.parametrize(("mode", "size"), [("handshake", 64), ("http", 64), ("echo", 125), ("echo", 300_000)])
+def test_by_tls_everything_is_the_same(folder, echo, mode, size):
+    process, port = echo
+    files = certificates.make(folder)
+    with in_front_of(port, files) as terminating:
+        authority = str(files.authority)
+        site = Site(port=terminating, proxy=0, echo=process.pid, folder=folder, load_cpus=None, authority=authority)
+        sample = measure(Case(name="", title="", mode=mode, tunnels=3, size=size, seconds=0.02, tls=True), site)
     assert sample["count"] >= 3
     assert sample["failed"] == sample["lost"] == 0
 
@@ -96,6 +153,12 @@ def test_a_refused_connection_is_named(folder):
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(ProcessError, match="2 refused"):
             open_load("echo", {"port": unused.getsockname()[1], "n": 2}, folder=folder, cpus=None)
+
+
+def test_without_openssls_headers_it_is_said_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProcessError, match="libssl-dev"):
+        open_load("echo", {"port": 1, "tls": "ca.pem"}, folder=tmp_path, cpus=None)
 
 
 def test_failures_are_said_in_words():

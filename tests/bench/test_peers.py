@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from bench.certificates import Files
 from bench.peers import CONFIGS, PEERS, rendered
 from trioproxy.config_file import parse_config
 
@@ -14,15 +17,18 @@ VALUES = {
     "@DIR@": "/run/bench",
     "@DESCRIPTORS@": "20000",
     "@WORKERS@": "2",
+    **Files(*map(Path, ("a.pem", "c.pem", "k.pem", "b.pem"))).placeholders,
 }
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.config], ids=lambda peer: peer.name)
 @pytest.mark.parametrize("access_log", ["with", "without"])
-def test_no_placeholder_is_left(peer, access_log):
-    text = rendered((CONFIGS / peer.config).read_text(), VALUES, access_log)
+@pytest.mark.parametrize("tls", ["with", "without"])
+def test_no_placeholder_is_left(peer, access_log, tls):
+    text = rendered((CONFIGS / peer.config).read_text(), VALUES, access_log, tls)
     assert "#: with" not in text
     assert not any(part.isupper() for part in text.split("@")[1::2])
+    assert ("c.pem" in text or "b.pem" in text) is (tls == "with")
 
 
 @pytest.mark.parametrize(("access_log", "expected"), [("with", True), ("without", False)])
