@@ -158,6 +158,7 @@ def test_networks_are_cidr_or_an_address():
 
 
 @pytest.mark.parametrize("value", [1005, 1006, 1015, 1004, 999, 5000, True, "1001", 1001.0])
+@pytest.mark.rule("close-codes")
 def test_close_codes_that_may_not_be_sent(value):
     unfit(rules.close_code(), value)
 

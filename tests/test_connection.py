@@ -9,7 +9,7 @@ import trio
 from support.frames import CLOSE, WebSocket, upgrade_answer, upgrade_request
 from support.http_client import get_request, reset
 from support.noise import noisy_client, noisy_upstream
-from support.scripted import answers, proxying
+from support.scripted import answers, octets_read, proxying
 from support.upstream import reply
 
 from trioproxy import metrics as m
@@ -218,6 +218,29 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
         for number in range(20):
             assert (await http.answer()).body == b"GET /%d HTTP/1.1" % number
         assert (await http.answer()).body == b"POST / HTTP/1.1"
+
+
+@pytest.mark.rule("pipelining")
+async def test_no_more_than_64_kib_are_read_ahead_of_the_answer(monkeypatch):
+    read = octets_read(monkeypatch)
+    asked, go = trio.Event(), trio.Event()
+
+    async def upstream(http):
+        while True:
+            head = await http.head()
+            asked.set()
+            await go.wait()
+            await http.send(reply(head.start))
+
+    async with proxying(upstream) as proxy, trio.open_nursery() as nursery:
+        http = proxy.connect()
+        nursery.start_soon(http.send, b"".join(get_request(f"/{n}", "X: " + 900 * "x") for n in range(300)))
+        await asked.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert 0 < sum(read) <= 64 * 1024
+        go.set()
+        for number in range(300):
+            assert (await http.answer()).body == b"GET /%d HTTP/1.1" % number
 
 
 async def test_a_bad_head_behind_good_ones_is_answered_in_its_turn():

@@ -59,6 +59,7 @@ async def leave(end, told, start):
     assert await end.http.at_end()
 
 
+@pytest.mark.rule("close-codes")
 async def test_its_tunnels_get_1012_each_in_a_slice_of_its_own_and_others_nothing(tmp_path, autojump_clock):
     log = Log.memory()
     async with serving(tmp_path, talk_both, talk_both, log=log) as proxy, AsyncExitStack() as stack:

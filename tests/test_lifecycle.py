@@ -25,6 +25,7 @@ PATIENT = {"server": {"drain": {"spread": 0, "timeout": 300}}}  # a drain that o
 
 
 @pytest.mark.parametrize("number", STOPS)
+@pytest.mark.rule("close-codes")
 async def test_a_signal_drains_and_ends_with_status_0(programs, number):
     async with scripted_upstream(talk_both) as upstream:
         proxy = await run_proxy(programs, settings([upstream.address]))

@@ -238,6 +238,7 @@ BREAKING = {
 
 
 @pytest.mark.parametrize("lost", BREAKING)
+@pytest.mark.rule("close-codes")
 async def test_a_tunnel_that_has_lost_its_way_is_told_to_come_back(tmp_path, autojump_clock, lost):
     async with reloads(tmp_path) as run, unix_upstream(tmp_path / "more", talk_both) as more:
         async with websocket(run.address) as tunnel:

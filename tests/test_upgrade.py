@@ -9,7 +9,7 @@ import pytest
 import trio
 from support.frames import BINARY, CLOSE, TEXT, WebSocket, close_payload, frame, upgrade_answer, upgrade_request
 from support.http_client import get_request, reset
-from support.scripted import REFUSED, answers, proxying, socket_pair
+from support.scripted import REFUSED, answers, octets_read, proxying, socket_pair
 from support.upstream import reply
 from trio.testing import wait_all_tasks_blocked
 
@@ -48,7 +48,7 @@ async def open_websocket(proxy, *lines: str) -> WebSocket:
     await http.send(upgrade_request("/", *lines))
     head = await http.head()
     assert head.start == b"HTTP/1.1 101 Switching Protocols", head
-    await trio.testing.wait_all_tasks_blocked()  # until it is relayed
+    await wait_all_tasks_blocked()  # until it is relayed
     return WebSocket(http, head)
 
 
@@ -176,6 +176,29 @@ async def test_early_octets_are_held_until_the_101_and_follow_it_cve_2026_2833(a
         await proxy.connect().send(upgrade_request() + frame(BINARY, b"early", mask=MASK))
         await answer.wait()
         assert early == [b"", b"early"]
+
+
+@pytest.mark.rule("early-data")
+async def test_no_more_than_64_kib_are_read_before_the_101(monkeypatch):
+    read = octets_read(monkeypatch)
+    asked, go, came = trio.Event(), trio.Event(), trio.Event()
+    payload = bytes(300_000)
+
+    async def upstream(http):
+        head = await http.head()
+        asked.set()
+        await go.wait()
+        await http.send(upgrade_answer(head))
+        assert (await WebSocket(http, head, mask=None).receive()).payload == payload
+        came.set()
+
+    async with proxying(upstream) as proxy, trio.open_nursery() as nursery:
+        nursery.start_soon(proxy.connect().send, upgrade_request() + frame(BINARY, payload, mask=MASK))
+        await asked.wait()
+        await wait_all_tasks_blocked()
+        assert 0 < sum(read) <= 64 * 1024
+        go.set()
+        await came.wait()
 
 
 async def test_an_open_tunnel_holds_no_parser_and_no_head():
@@ -674,7 +697,7 @@ async def test_an_upstream_cut_while_it_does_not_take_the_upgrade_is_503(autojum
 async def test_cut_while_the_upstream_is_waited_for_an_upgrade_leaves_nothing():
     async with proxying(silent) as proxy:
         await proxy.connect().send(upgrade_request())
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert proxy.upstreams[0].active == 1 and proxy.upstreams[0].handshakes
         proxy.cut()
     assert proxy.endings == {"proxy response cut": 1}

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.admin import FakeControl, exchange, open_admin
+from support.frames import upgrade_request
 
 from trioproxy.admin import make_app
 from trioproxy.admin.reading import MAX_BODY_BYTES
@@ -370,6 +371,20 @@ async def test_the_api_refuses_what_another_sites_page_has_fetched_without_an_or
     assert admin.control.commands == []
     assert (await asked(admin, method, path, sec_fetch_site=site, sec_fetch_mode="navigate")).status == 200
     assert (await asked(admin, method, path, sec_fetch_site="same-origin", sec_fetch_mode="cors")).status == 200
+
+
+@pytest.mark.parametrize("path", [*READ, "/api/live", *COMMANDS])
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://ADMIN", None])
+@pytest.mark.rule("cross-site")
+async def test_no_page_opens_a_websocket_to_the_admin_address(admin, path, origin):
+    lines = () if origin is None else (f"Origin: {origin.replace('ADMIN', admin.address)}",)
+    async with await admin.dial() as stream:
+        await stream.send_all(upgrade_request(path, *lines, host=admin.address))
+        answer = b""
+        while b"\r\n" not in answer:
+            answer += await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert admin.control.commands == []
 
 
 @each_of_the_api

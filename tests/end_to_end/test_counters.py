@@ -575,6 +575,7 @@ def key(name, labels):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.rule("vanished")
 async def test_after_known_traffic_every_counter_is_what_the_ends_counted(programs, workers):
     server, dead, began = Server(), free_address(), trio.current_time()
     async with scripted_upstream(server) as upstream:

@@ -59,6 +59,7 @@ async def read_all(end, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["to_client", "to_upstream"])
+@pytest.mark.rule("back-pressure")
 async def test_a_reader_that_stops_blocks_its_sender_alone(programs, direction):
     ends = {}
     over = trio.Event()

@@ -42,6 +42,7 @@ from trioproxy.routing import Router
 from trioproxy.sockets import Socket
 from trioproxy.tls import TlsError, TlsStream
 from trioproxy.upstreams import Pool
+from trioproxy.wire.http1 import RequestParser
 
 if TYPE_CHECKING:
     import ssl
@@ -245,6 +246,19 @@ class Harness:
         assert not any(upstream.handshakes for upstream in self.upstreams)
         assert not context.tunnels and not context.waiting and not context.connections
         assert not any(self.counted(m.TUNNELS_ACTIVE).values())
+
+
+def octets_read(monkeypatch: Any) -> list[int]:
+    """What will have been read from clients up to their tunnels, in the sizes it was read in."""
+    read: list[int] = []
+    receive = RequestParser.receive_data
+
+    def listen(parser: RequestParser, data: bytes) -> None:
+        read.append(len(data))
+        receive(parser, data)
+
+    monkeypatch.setattr(RequestParser, "receive_data", listen)
+    return read
 
 
 def make_context(addresses: list[str], relay: Any, *, log: Log | None = None, **settings: Any) -> Context:
