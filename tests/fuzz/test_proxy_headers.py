@@ -29,7 +29,7 @@ FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SHARE = 0.3  # of the examples that must be headers by construction
 
 clients = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
-vectors = st.lists(st.builds(vector, st.integers(0, 255), st.binary(max_size=20)), max_size=3).map(b"".join)
+vectors = st.lists(st.builds(vector, st.integers(4, 255), st.binary(max_size=20)), max_size=3).map(b"".join)
 ports = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map("{0[0]} {0[1]}".format)
 
 

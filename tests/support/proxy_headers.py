@@ -43,8 +43,133 @@ def from_client(source: str) -> bytes:
     return binary(addresses(source, "::1" if ":" in source else "192.0.2.1"), family=TCP6 if ":" in source else TCP4)
 
 
+def summed(payload: bytes, more: bytes = b"") -> bytes:
+    """Version 2 with a checksum and more TLVs behind it."""
+    blank = binary(payload + vector(0x03, bytes(4)) + more)
+    at = 16 + len(payload) + 3
+    return blank[:at] + checksum(blank).to_bytes(4, "big") + blank[at + 4 :]
+
+
+def checksum(data: bytes) -> int:
+    """CRC-32C, bit by bit (RFC 3720 §12.1: polynomial 0x1EDC6F41, reflected)."""
+    found = 0xFFFFFFFF
+    for octet in data:
+        found ^= octet
+        for _ in range(8):
+            found = (found >> 1) ^ (0x82F63B78 if found & 1 else 0)
+    return found ^ 0xFFFFFFFF
+
+
 LOCAL = binary(b"", command=0x20, family=0)
 UNKNOWN = b"PROXY UNKNOWN\r\n"
+
+# Headers, and what is none
+
+LONGEST_LINE = line("ffff:" * 7 + "ffff", "ffff:" * 7 + "ffff", "65535 65535")
+LONGEST_UNKNOWN = b"PROXY UNKNOWN " + b"f" * 91 + b"\r\n"
+VECTORS = vector(0x04, b"") + vector(0x20, b"\x01" + b"\0" * 4 + vector(0x21, b"TLSv1.3")) + vector(0xEA, b"\x01vpce-1")
+
+VALID = {
+    line(): "198.51.100.7",
+    line("0.0.0.0", "255.255.255.255", "0 65535"): "0.0.0.0",
+    line("2001:db8::7", "::1"): "2001:db8::7",
+    line("2001:0DB8:0:0:0:0:0:7", "::1"): "2001:db8::7",
+    line("::ffff:198.51.100.7", "::1"): "198.51.100.7",
+    LONGEST_LINE: "ffff:" * 7 + "ffff",
+    UNKNOWN: "",
+    b"PROXY UNKNOWN \r\n": "",
+    b"PROXY UNKNOWN ffff::1 nonsense \x00\xff\r\n": "",
+    LONGEST_UNKNOWN: "",
+    binary(): "198.51.100.7",
+    from_client("2001:db8::7"): "2001:db8::7",
+    from_client("::ffff:198.51.100.7"): "198.51.100.7",
+    binary(addresses() + VECTORS): "198.51.100.7",
+    summed(addresses(), vector(0x04, b"ab")): "198.51.100.7",
+    binary(addresses("::2", "::1") + VECTORS, family=TCP6): "::2",
+    binary(addresses(), family=0x12): "",  # UDP: nobody this connection could be from
+    binary(addresses("::2", "::1"), family=0x22): "",
+    binary(b"/run/app".ljust(216, b"\0"), family=UNIX): "",
+    binary(b"/run/app".ljust(216, b"\0") + VECTORS, family=0x32): "",
+    binary(b"", family=0x00): "",
+    binary(b"whatever stands here", family=0x00): "",
+    binary(b"", family=0x10): "",
+    binary(b"", family=0x02): "",
+    binary(addresses() + vector(0x04, b"\0" * 4065)): "198.51.100.7",
+    LOCAL: "",
+    binary(command=0x20): "",
+    binary(b"\xff" * 7, command=0x20, family=0xFF): "",  # its family is ignored
+}
+
+INVALID = {
+    "no PROXY header": [
+        b"GET / HTTP/1.1\r\n",
+        b"\x16\x03\x01",
+        b"P ",
+        b"PROXY\r\n",
+        b"proxy TCP4",
+        b" PROXY ",
+        b"\r\n\r\n\0\r\nQUIT\r",
+        b"\0",
+    ],
+    "CRLF": [line()[:-2] + b"\n", b"PROXY \n", b"PROXY UNKNOWN\n", b"PROXY UNKNOWN \r\r\n", b"PROXY \r TCP4\r\n"],
+    "no valid": [
+        b"PROXY \r\n",
+        b"PROXY TCP4\r\n",
+        b"PROXY TCP5 198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY UDP4 198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY tcp4 198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY UNKNOWNS\r\n",
+        b"PROXY  TCP4 198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY TCP4  198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY TCP4\t198.51.100.7 192.0.2.1 1 2\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 2 \r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 2 3\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 01 2\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 +1 2\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 -2\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 0x2\r\n",
+        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 100000\r\n",
+        b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n",
+        b"PROXY TCP6 [::2] ::1 1 2\r\n",
+        b"PROXY TCP4 localhost 192.0.2.1 1 2\r\n",
+    ],
+    "port above 65535": [line(ports="65536 1"), line(ports="1 99999")],
+    "not both IPv4": [line("198.51.100.256"), line("198.51.100.07"), line("198.51.7"), line("1.2.3.4", "::1")],
+    "not both IPv6": [line("::2", "192.0.2.1"), line("::2::", "::1"), line(":::", "::1"), line("::12345", "::1")],
+    "version and command": [SIGNATURE + b"\x11", SIGNATURE + b"\x22", SIGNATURE + b"\x2f\x11\0", SIGNATURE + b"\x01"],
+    "family and transport": [SIGNATURE + b"\x21" + bytes([each]) for each in (0x13, 0x41, 0x03, 0x33, 0xF0, 0xFF)],
+    "do not hold its addresses": [
+        binary(b"", length=0),
+        binary(b"", length=11),
+        binary(b"", family=TCP6, length=35),
+        binary(addresses(), family=TCP6),
+        binary(b"", family=UNIX, length=215),
+    ],
+    "wrong checksum": [
+        binary(addresses() + vector(0x03, bytes(4))),
+        binary(addresses() + vector(0x03, b"")),
+        binary(addresses() + vector(0x03, bytes(5))),
+        summed(addresses(), vector(0x04, b"ab")).replace(b"ab", b"ba"),
+        summed(addresses(), vector(0x03, bytes(4))),
+    ],
+    "TLVs": [
+        binary(addresses() + b"\x04"),
+        binary(addresses() + b"\x04\0"),
+        binary(addresses() + b"\x04\0\x01"),
+        binary(addresses() + VECTORS[:-1]),
+        binary(addresses() + b"\x04\xff\xff"),
+        binary(addresses(), length=12 + 16) + b"GET / HTTP/1.1\r\n",
+    ],
+}
+TOO_LARGE = [
+    b"PROXY " + b"x" * 101,
+    b"PROXY UNKNOWN " + b"f" * 92 + b"\r\n",
+    binary(b"", length=0xFFFF),
+    binary(b"", length=4081),
+    binary(b"", command=0x20, family=0, length=0xFFFF),
+]
 
 
 # A second opinion
@@ -96,17 +221,22 @@ def _meaning_2(raw: bytes) -> Meaning | None:
     if not family or not transport:
         return Meaning("", 16 + length)
     most = 2 * SIZES[family] + (4 if family < 3 else 0)
-    if len(payload) < most or not _whole(payload[most:]):
+    if len(payload) < most or not _whole(raw[: 16 + length], 16 + most):
         return None
     return Meaning(_written(payload[: SIZES[family]]) if transport == 1 and family < 3 else "", 16 + length)
 
 
-def _whole(vectors: bytes) -> bool:
-    while vectors:
-        size = 3 + int.from_bytes(vectors[1:3], "big")
-        if len(vectors) < size:
+def _whole(header: bytes, at: int) -> bool:
+    """Whether TLVs fill the rest of it, and those that are checksums are right."""
+    while at < len(header):
+        if len(header) < at + 3:
             return False
-        vectors = vectors[size:]
+        kind, length = struct.unpack("!BH", header[at : at + 3])
+        value = header[at + 3 : at + 3 + length]
+        blank = header[: at + 3] + bytes(length) + header[at + 3 + length :]
+        if len(value) < length or (kind == 3 and value != checksum(blank).to_bytes(4, "big")):
+            return False
+        at += 3 + length
     return True
 
 

@@ -10,121 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import examples
-from support.proxy_headers import (
-    LOCAL,
-    SIGNATURE,
-    TCP6,
-    UNIX,
-    UNKNOWN,
-    addresses,
-    binary,
-    from_client,
-    line,
-    vector,
-)
+from support.proxy_headers import INVALID, LONGEST_LINE, LONGEST_UNKNOWN, SIGNATURE, TOO_LARGE, VALID, binary, line
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.wire.proxy_protocol import MAX_HEADER, MAX_LINE, read_proxy_header
+from trioproxy.wire.proxy_protocol import MAX_LINE, read_proxy_header
 
-LONGEST_LINE = line("ffff:" * 7 + "ffff", "ffff:" * 7 + "ffff", "65535 65535")
-LONGEST_UNKNOWN = b"PROXY UNKNOWN " + b"f" * (MAX_LINE - 16) + b"\r\n"
-VECTORS = vector(0x04, b"") + vector(0x20, b"\x01" + b"\0" * 4 + vector(0x21, b"TLSv1.3")) + vector(0xEA, b"\x01vpce-1")
-
-VALID = {
-    line(): "198.51.100.7",
-    line("0.0.0.0", "255.255.255.255", "0 65535"): "0.0.0.0",
-    line("2001:db8::7", "::1"): "2001:db8::7",
-    line("2001:0DB8:0:0:0:0:0:7", "::1"): "2001:db8::7",
-    line("::ffff:198.51.100.7", "::1"): "198.51.100.7",
-    LONGEST_LINE: "ffff:" * 7 + "ffff",
-    UNKNOWN: "",
-    b"PROXY UNKNOWN \r\n": "",
-    b"PROXY UNKNOWN ffff::1 nonsense \x00\xff\r\n": "",
-    LONGEST_UNKNOWN: "",
-    binary(): "198.51.100.7",
-    from_client("2001:db8::7"): "2001:db8::7",
-    from_client("::ffff:198.51.100.7"): "198.51.100.7",
-    binary(addresses() + VECTORS): "198.51.100.7",
-    binary(addresses("::2", "::1") + VECTORS, family=TCP6): "::2",
-    binary(addresses(), family=0x12): "",  # UDP: nobody this connection could be from
-    binary(addresses("::2", "::1"), family=0x22): "",
-    binary(b"/run/app".ljust(216, b"\0"), family=UNIX): "",
-    binary(b"/run/app".ljust(216, b"\0") + VECTORS, family=0x32): "",
-    binary(b"", family=0x00): "",
-    binary(b"whatever stands here", family=0x00): "",
-    binary(b"", family=0x10): "",
-    binary(b"", family=0x02): "",
-    binary(addresses() + vector(0x04, b"\0" * (MAX_HEADER - 31))): "198.51.100.7",
-    LOCAL: "",
-    binary(command=0x20): "",
-    binary(b"\xff" * 7, command=0x20, family=0xFF): "",  # its family is ignored
-}
 LOCALS = [header for header in VALID if header[:12] == SIGNATURE and header[12] == 0x20]
-
-INVALID = {
-    "no PROXY header": [
-        b"GET / HTTP/1.1\r\n",
-        b"\x16\x03\x01",
-        b"P ",
-        b"PROXY\r\n",
-        b"proxy TCP4",
-        b" PROXY ",
-        b"\r\n\r\n\0\r\nQUIT\r",
-        b"\0",
-    ],
-    "CRLF": [line()[:-2] + b"\n", b"PROXY \n", b"PROXY UNKNOWN\n", b"PROXY UNKNOWN \r\r\n", b"PROXY \r TCP4\r\n"],
-    "no valid": [
-        b"PROXY \r\n",
-        b"PROXY TCP4\r\n",
-        b"PROXY TCP5 198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY UDP4 198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY tcp4 198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY UNKNOWNS\r\n",
-        b"PROXY  TCP4 198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY TCP4  198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY TCP4\t198.51.100.7 192.0.2.1 1 2\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 2 \r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 2 3\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 01 2\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 +1 2\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 -2\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 0x2\r\n",
-        b"PROXY TCP4 198.51.100.7 192.0.2.1 1 100000\r\n",
-        b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n",
-        b"PROXY TCP6 [::2] ::1 1 2\r\n",
-        b"PROXY TCP4 localhost 192.0.2.1 1 2\r\n",
-    ],
-    "port above 65535": [line(ports="65536 1"), line(ports="1 99999")],
-    "not both IPv4": [line("198.51.100.256"), line("198.51.100.07"), line("198.51.7"), line("1.2.3.4", "::1")],
-    "not both IPv6": [line("::2", "192.0.2.1"), line("::2::", "::1"), line(":::", "::1"), line("::12345", "::1")],
-    "version and command": [SIGNATURE + b"\x11", SIGNATURE + b"\x22", SIGNATURE + b"\x2f\x11\0", SIGNATURE + b"\x01"],
-    "family and transport": [SIGNATURE + b"\x21" + bytes([each]) for each in (0x13, 0x41, 0x03, 0x33, 0xF0, 0xFF)],
-    "do not hold its addresses": [
-        binary(b"", length=0),
-        binary(b"", length=11),
-        binary(b"", family=TCP6, length=35),
-        binary(addresses(), family=TCP6),
-        binary(b"", family=UNIX, length=215),
-    ],
-    "TLVs": [
-        binary(addresses() + b"\x04"),
-        binary(addresses() + b"\x04\0"),
-        binary(addresses() + b"\x04\0\x01"),
-        binary(addresses() + VECTORS[:-1]),
-        binary(addresses() + b"\x04\xff\xff"),
-        binary(addresses(), length=12 + 16) + b"GET / HTTP/1.1\r\n",
-    ],
-}
-TOO_LARGE = [
-    b"PROXY " + b"x" * (MAX_LINE - 6),
-    b"PROXY UNKNOWN " + b"f" * (MAX_LINE - 15) + b"\r\n",
-    binary(b"", length=0xFFFF),
-    binary(b"", length=MAX_HEADER - 15),
-    binary(b"", command=0x20, family=0, length=0xFFFF),
-]
-
 BEHIND = (b"", b"G", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", line(), b"\r\n", b"\xff" * 5000)
 
 each_valid = pytest.mark.parametrize("header", VALID, ids=range(len(VALID)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
+from trioproxy.wire.checksum import crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ _LINE_START: Final = b"PROXY "
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED: Final = 16  # signature, version and command, family and transport, length
 _VERSION: Final = 0x20
+_CHECKSUM: Final = 0x03
 _LOCAL: Final = 0
 _PROXY: Final = 1
 
@@ -123,7 +125,7 @@ def _read_binary(data: bytes | bytearray) -> ProxyHeader | None:
     if command == _LOCAL:  # all of it is to be discarded, whatever family it names
         return ProxyHeader(size, local=True)
     if addresses:
-        _check_vectors(bytes(data[_FIXED + addresses : size]))
+        _check_vectors(bytes(data[:size]), _FIXED + addresses)
     if family == _TCP4:
         return ProxyHeader(size, _written(IPv4Address(bytes(data[_FIXED : _FIXED + 4]))))
     if family == _TCP6:
@@ -145,13 +147,26 @@ def _check_command(data: bytes | bytearray) -> tuple[int, int]:
     return command, data[1]
 
 
-def _check_vectors(data: bytes) -> None:
-    """Walk the TLVs (§2.2): a type, a length of two bytes, so many bytes; nothing else may be left of the header."""
-    at = 0
-    while at < len(data):
-        at += 3 + int.from_bytes(data[at + 1 : at + 3])
-    if at > len(data):
-        raise refuse_proxy_header("a PROXY header whose TLVs are longer than it is")
+def _check_vectors(header: bytes, at: int) -> None:
+    """Walk the TLVs (§2.2): a type, a length of two bytes, so many bytes; nothing else may be left of the header.
+
+    Only a checksum means something here.
+    """
+    while at < len(header):
+        value = at + 3
+        end = value + int.from_bytes(header[at + 1 : value])
+        if max(value, end) > len(header):
+            raise refuse_proxy_header("a PROXY header whose TLVs are longer than it is")
+        if header[at] == _CHECKSUM:
+            _check_sum(header, value, end)
+        at = end
+
+
+def _check_sum(header: bytes, value: int, end: int) -> None:
+    """That of the whole header, with zeros where it stands itself (§2.2.3)."""
+    blank = header[:value] + bytes(end - value) + header[end:]
+    if header[value:end] != crc32c(blank).to_bytes(4):
+        raise refuse_proxy_header("a PROXY header with a wrong checksum")
 
 
 def _written(address: IPv4Address | IPv6Address) -> str:
