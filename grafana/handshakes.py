@@ -50,7 +50,7 @@ PANELS = (
     ),
     graph(
         "Connect duration",
-        "Connecting to upstreams where it succeeded. Around 1 s: lost packets, or an accept queue that is full.",
+        "Connecting to upstreams where it succeeded, TLS too. Around 1 s: lost packets, or a full accept queue.",
         "s",
         *quantiles(m.CONNECT_DURATION, "{{pool}}", by="pool"),
         limits=((None, GREEN), (0.1, ORANGE), (1, RED)),
@@ -58,7 +58,7 @@ PANELS = (
     graph(
         "Connects that fail",
         "A second, by reason, requests and tunnels together. refused: nothing listens there; timeout and unreachable: "
-        "the network or the machine.",
+        "the network or the machine; tls: a certificate that is not accepted, or no TLS.",
         "ops",
         Query(rate(m.CONNECT_FAILURES, by="pool, upstream, reason"), "{{pool}} {{upstream}} {{reason}}"),
         width=12,

@@ -43,7 +43,10 @@ def test_listeners_and_pools_have_contexts_of_their_own(trusted):
     assert names_certificates(config(pool=upstreams))
     assert loaded.server(one) is not loaded.server(other)
     assert loaded.server(one).verify_mode == ssl.CERT_NONE
-    assert loaded.client(upstreams).verify_mode == ssl.CERT_REQUIRED
+    identity = loaded.identity(upstreams, "chat.internal")
+    assert identity.name == "chat.internal"
+    assert identity.context.verify_mode == ssl.CERT_REQUIRED
+    assert loaded.identity(None, "chat.internal") is None
 
 
 def test_clients_have_to_be_signed_by_who_is_named(trusted):

@@ -13,6 +13,7 @@ from trioproxy.config import (
     RouteConfig,
     ServerConfig,
     UpstreamConfig,
+    UpstreamTlsConfig,
     WebSocketConfig,
 )
 from trioproxy.config_checks import check
@@ -94,6 +95,16 @@ def test_what_is_built_is_not_refused():
     )
     assert problems(websocket=websocket) == []
     assert of_routes({"path": "/", "websocket": websocket}) == []
+
+
+def test_upstreams_without_a_host_need_a_name_to_prove():
+    unix = (UpstreamConfig(address="127.0.0.1:1"), UpstreamConfig(address="unix:/x"))
+    path = ("pools", "backend", "tls", "server_name")
+    assert of_pool(tls=UpstreamTlsConfig(), upstreams=unix) == [
+        (path, 'expected a name, as "unix:/x" has none, got none')
+    ]
+    assert of_pool(tls=UpstreamTlsConfig(server_name="a.test"), upstreams=unix) == []
+    assert of_pool(tls=UpstreamTlsConfig()) == []
 
 
 def test_listeners_have_names_and_addresses_of_their_own():

@@ -52,6 +52,10 @@ TABLE = {
         ["*", "*.", "a.*.com", "*.1.2.3.4", "example.com:80", "[x]", "**.example.com"],
     ),
     syntax.is_host_value: (["example.com", "example.com:80", "[::1]", "[::1]:80"], ["*.example.com", "", "a b", "a:x", "a:0"]),
+    syntax.is_server_name: (
+        ["backend.internal", "my_service", "192.168.3.1", "::1", "2001:db8::1"],
+        ["", "a:80", "[::1]", "fe80::1%eth0", "*.a.test", "a.test.", "1.2.3", "a b", "ä.test", "a\0", "x" * 64],
+    ),
     syntax.is_host_header: (
         ["keep", "strip-port", "upstream", "literal:example.com", "literal:example.com:81"],
         ["", "Keep", "literal:", "literal:a b", "example.com"],

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+import attrs
 import trio
+from support.certificates import authority
 from support.scripted import REFUSED, make_context
 
 from trioproxy import metrics as m
+from trioproxy.certificates import Certificates
+from trioproxy.config import UpstreamTlsConfig
 from trioproxy.context import SLICE, new_ids
 from trioproxy.wire.traffic import BYTES
 
@@ -106,3 +110,18 @@ async def test_while_many_tunnels_publish_others_have_their_turn_and_tunnels_may
         nursery.start_soon(end_some)
         await context.publish_tunnels()
     assert asked == [*range(9 * SLICE)]
+
+
+async def test_upstreams_have_to_prove_what_the_certificates_in_force_say(tmp_path):
+    settings = UpstreamTlsConfig(ca=authority(tmp_path).file)
+    context = make_context(["127.0.0.1:1", REFUSED], None, pool={"tls": settings})
+    pool = context.pools["backend"]
+    assert [upstream.identity for upstream in pool.upstreams] == [None, None]
+    context.trust(Certificates.load(context.config))
+    first = [upstream.identity for upstream in pool.upstreams]
+    assert [identity.name for identity in first] == ["127.0.0.1", ""]
+    context.trust(Certificates.load(context.config))
+    assert not {upstream.identity for upstream in pool.upstreams} & set(first)
+    pool.config = attrs.evolve(pool.config, tls=None)
+    context.trust(Certificates())
+    assert [upstream.identity for upstream in pool.upstreams] == [None, None]

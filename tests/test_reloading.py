@@ -11,6 +11,7 @@ import trio
 from support.certificates import authority
 from support.frames import BINARY, CLOSE, MASK, close_payload, frame, upgrade_answer, upgrade_request, websocket
 from support.http_client import ask, connection, get, get_request
+from support.scripted import answers, listen
 from support.serving import POOL, descriptors, make_config, talk_both, unix_upstream
 from support.upstream import reply
 from trio.testing import wait_all_tasks_blocked
@@ -30,6 +31,7 @@ from trioproxy.config import (
     ServerConfig,
     TimeoutsConfig,
     UpstreamConfig,
+    UpstreamTlsConfig,
     WebSocketConfig,
 )
 from trioproxy.reloading import ReloadError
@@ -645,6 +647,72 @@ async def test_certificates_are_read_again_and_a_bad_file_refuses_the_reload(tmp
         with pytest.raises(ReloadError, match=r"listeners\[0\]\.tls: .*: a private key cannot be read: No such file"):
             await proxy.prepare(config)
         assert proxy.context.certificates.server(settings) is second
+
+
+@asynccontextmanager
+async def tls_upstream(context):
+    """Answers over TLS; behind the block it is known what handshakes failed."""
+    peer = listen("", 0, tcp=True, tls=context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.serve, answers())
+        yield peer
+        nursery.cancel_scope.cancel()
+    peer.close()
+
+
+def with_tls(config, **settings):
+    pool = attrs.evolve(config.pools[POOL], tls=UpstreamTlsConfig(**settings))
+    return attrs.evolve(config, pools={POOL: pool})
+
+
+async def test_upstreams_prove_to_new_settings_what_they_have_proven_to_the_old(tmp_path):
+    one, other = authority(tmp_path / "one"), authority(tmp_path / "other")
+    async with tls_upstream(one.server("127.0.0.1")) as peer:
+        plain = make_config(peer.address)
+        async with serve(with_tls(plain, ca=one.file)) as proxy:
+            idle = proxy.context.idle[POOL]
+            for _ in range(2):
+                assert (await get(proxy.listeners[0].address)).status == 200
+            assert (peer.accepted, len(idle)) == (1, 1)
+            # Read again, though nothing changed: it may have been revoked.
+            (await proxy.prepare(with_tls(plain, ca=one.file))).commit()
+            assert (await get(proxy.listeners[0].address)).status == 200
+            assert (peer.accepted, len(idle)) == (2, 1)
+            (await proxy.prepare(with_tls(plain, ca=other.file))).commit()
+            assert (await get(proxy.listeners[0].address)).status == 503
+            (await proxy.prepare(with_tls(plain, ca=one.file, server_name="chat.internal"))).commit()
+            assert (await get(proxy.listeners[0].address)).status == 503
+            (await proxy.prepare(with_tls(plain, ca=one.file))).commit()
+            assert (await get(proxy.listeners[0].address)).status == 200
+            peer.tls = None
+            (await proxy.prepare(plain)).commit()
+            assert (await get(proxy.listeners[0].address)).status == 200
+            assert len(idle) == 1
+
+
+async def test_a_renewed_authority_is_believed_behind_a_reload_and_a_bad_file_refuses_it(tmp_path):
+    old, new = authority(tmp_path / "old"), authority(tmp_path / "new")
+    file = trio.Path(tmp_path / "ca.pem")
+    await file.write_bytes(await trio.Path(old.file).read_bytes())
+    async with tls_upstream(new.server("127.0.0.1")) as peer:
+        config = with_tls(make_config(peer.address), ca=str(file))
+        async with serve(config) as proxy:
+            assert (await get(proxy.listeners[0].address)).status == 503
+            await file.write_bytes(b"half of a renewal")
+            with pytest.raises(ReloadError, match=r"pools\.backend\.tls: .*ca\.pem: expected certificates in PEM form"):
+                await proxy.prepare(config)
+            assert (await get(proxy.listeners[0].address)).status == 503
+            await file.write_bytes(await trio.Path(new.file).read_bytes())
+            (await proxy.prepare(config)).commit()
+            assert (await get(proxy.listeners[0].address)).status == 200
+
+
+async def test_a_new_upstream_is_probed_with_the_tls_that_it_will_have(tmp_path):
+    trusted = authority(tmp_path)
+    health = HealthConfig(probe="http", timeout=5, interval=60)
+    async with tls_upstream(trusted.server("127.0.0.1")) as peer, serve(make_config(health=health)) as proxy:
+        (await proxy.prepare(with_tls(make_config(peer.address, health=health), ca=trusted.file))).commit()
+        assert (await get(proxy.listeners[0].address)).status == 200
 
 
 async def test_a_drain_that_began_meanwhile_wins(tmp_path, autojump_clock):

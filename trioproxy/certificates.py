@@ -11,7 +11,7 @@ import attrs
 
 from trioproxy.config_file import ConfigError, key_path, located
 from trioproxy.config_structure import Problem
-from trioproxy.tls import CertificateError, client_context, server_context
+from trioproxy.tls import CertificateError, Identity, client_context, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -65,9 +65,9 @@ class Certificates:
         """For handshakes with the clients of a listener with these settings."""
         return self._servers[settings]
 
-    def client(self, settings: UpstreamTlsConfig) -> ssl.SSLContext:
-        """For handshakes with the upstreams of a pool with these settings."""
-        return self._clients[settings]
+    def identity(self, settings: UpstreamTlsConfig | None, host: str) -> Identity | None:
+        """What an upstream at `host` has to prove, in a pool with these settings; None where it speaks no TLS."""
+        return Identity.of(settings.server_name, host, self._clients[settings]) if settings else None
 
 
 def names_certificates(config: Config) -> bool:

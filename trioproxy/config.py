@@ -58,6 +58,7 @@ HostPattern = Annotated[
 ]
 HostValue = Annotated[str, rules.lower(rules.text("a host, with or without port", syntax.is_host_value))]
 HostValueOrNone = Annotated[str, rules.text('a host, with or without port, or ""', syntax.is_host_value, empty=True)]
+ServerNameOrNone = Annotated[str, rules.text('a host or IP address, no port, or ""', syntax.is_server_name, empty=True)]
 HostHeader = Annotated[
     str, rules.text('"keep", "strip-port", "upstream" or "literal:" and a host', syntax.is_host_header)
 ]
@@ -122,9 +123,7 @@ class ServerConfig:
 
     workers: CountOrNone = setting(1, "Processes sharing the listeners; 0 = one per CPU.")
     via: TokenOrNone = setting("trioproxy", 'In the Via field of forwarded requests; "" for none.')
-    handover: SocketPathOrNone = setting(
-        "", 'Unix socket at which a running process hands its listeners to a new one; "" for none.'
-    )
+    handover: SocketPathOrNone = setting("", 'Unix socket where a new process gets the listeners of this; "" for none.')
     drain: DrainConfig = table(DrainConfig, "What SIGTERM does.")
 
 
@@ -314,7 +313,7 @@ class StickyCookieConfig:
 class UpstreamTlsConfig:
     """tls = {...} of a pool."""
 
-    server_name: HostValueOrNone = setting("", 'Name to ask for and check; "" is the upstream\'s host.')
+    server_name: ServerNameOrNone = setting("", 'Name to ask for and check; "" is the upstream\'s host.')
     ca: FileOrNone = setting("", 'PEM file of the authority to trust; "" is the system\'s.')
 
 
@@ -337,7 +336,7 @@ class HealthConfig:
     probe: Annotated[str, rules.choice("tcp", "http", "websocket", "none")] = setting("tcp", "What is tried.")
     path: Target = setting("/", "Target of the request or handshake.")
     host: HostValueOrNone = setting("", 'Its Host; "" is the upstream\'s address.')
-    port: PortOrNone = setting(0, "Port to probe; 0 is the upstream's own.")
+    port: PortOrNone = setting(0, "Port to probe; 0 is the upstream's own. With `tls` it is spoken on any.")
     headers: Mapping[FieldName, FieldValue] = table(dict, "More fields of the request.")
     subprotocol: TokenOrNone = setting("", "Subprotocol to offer.")
     expect: tuple[Status, ...] = setting((200, 204), 'Statuses that are a success, for "http".')
@@ -377,7 +376,7 @@ class PoolConfig:
     queue: CountOrNone = setting(0, "Requests that may wait for a free lease; then 503.")
     queue_timeout: Seconds = setting(5.0, "Seconds one may wait.")
     upstreams: tuple[UpstreamConfig, ...] = setting((), "Its servers.")
-    tls: UpstreamTlsConfig | None = setting(None, "TLS to the upstreams.", later=True)
+    tls: UpstreamTlsConfig | None = setting(None, "TLS to the upstreams, whose certificates are checked always.")
     discover: DiscoverConfig | None = setting(None, "Upstreams from DNS or a file, besides those listed.", later=True)
     health: HealthConfig = table(HealthConfig, "The active checks.")
     passive: PassiveConfig = table(PassiveConfig, "What the traffic itself shows.")

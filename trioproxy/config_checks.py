@@ -129,6 +129,9 @@ def _check_pools(config: Config, _: Collection[KeyPath]) -> Iterator[Problem]:
 def _check_pool(pool: PoolConfig, path: KeyPath) -> Iterator[Problem]:
     upstreams = [((*path, "upstreams", at), upstream.address) for at, upstream in enumerate(pool.upstreams)]
     yield from _repeated(upstreams, "an address no other upstream of the pool has", canonical)
+    unix = next((one.address for one in pool.upstreams if one.address.startswith("unix:")), None)
+    if pool.tls is not None and not pool.tls.server_name and unix is not None:
+        yield Problem.mismatch((*path, "tls", "server_name"), f"a name, as {describe(unix)} has none", "none")
     health = pool.health
     if health.timeout > health.interval:
         expected = f"at most health.interval ({health.interval:g})"

@@ -26,6 +26,7 @@ from trioproxy.config import (
     ServerConfig,
     TimeoutsConfig,
     UpstreamConfig,
+    UpstreamTlsConfig,
     WebSocketConfig,
 )
 
@@ -43,6 +44,9 @@ class Reload(StrEnum):
     LONGER = "by new tunnels; a longer time by open ones, too, within a second"
     NAME = "at once; open tunnels keep the old name in metrics and logs"
     WAY = "at once; open tunnels whose way it takes away get Close 1012, others stay"
+    TO_UPSTREAMS = (
+        "by new connections to upstreams; idle ones are closed, tunnels stay; the file is read again at every reload"
+    )
     PROBES = "at once: each upstream of the pool is probed, and its health goes on from what it was"
 
 
@@ -78,6 +82,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
         "allow deny allowed_origins",
     },
     UpstreamConfig: {Reload.WAY: "address", Reload.REQUESTS: "weight max_connections backup"},
+    UpstreamTlsConfig: {Reload.TO_UPSTREAMS: "server_name ca"},
     HealthConfig: {Reload.PROBES: "probe path host port headers subprotocol expect interval timeout rise fall"},
     PassiveConfig: {Reload.AT_ONCE: "max_failures window eject"},
     PoolConfig: {

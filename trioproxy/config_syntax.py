@@ -137,6 +137,11 @@ def is_host_value(host: str) -> bool:
     return (is_bindable(host) and not has_free_port(host)) or (is_host_pattern(host) and not host.startswith("*"))
 
 
+def is_server_name(name: str) -> bool:
+    """Whether a certificate can be for it: a host name, or an IP address, without brackets."""
+    return is_host(name) or (_is_ipv6(name) and "%" not in name)
+
+
 def is_host_header(value: str) -> bool:
     """Whether this says what becomes of the Host field."""
     if value.startswith("literal:"):

@@ -95,6 +95,13 @@ class Context:
         self.meter = TunnelMeter(self.metrics)
         self.now = trio.lowlevel.current_clock().current_time
 
+    def trust(self, certificates: Certificates) -> None:
+        """Shake hands with clients and upstreams by these from here on; which upstreams have to, their pools say."""
+        self.certificates = certificates
+        for pool in self.pools.values():
+            for upstream in pool.upstreams:
+                upstream.identity = certificates.identity(pool.config.tls, upstream.host)
+
     def next_id(self) -> str:
         """An id for one exchange: unique in this process, and very likely among all."""
         return next(self._ids)

@@ -184,6 +184,8 @@ class Prepared:
     async def _look_at_new_upstreams(self) -> None:
         if not self._new:
             return
+        for config, upstream in self._new:
+            upstream.identity = self._certificates.identity(config.tls, upstream.host)
         if self._proxy.resolver is not None:
             await self._proxy.resolver.watch(upstream for _, upstream in self._new)
         if self._proxy.prober is not None:
@@ -258,7 +260,7 @@ class Prepared:
         drain = self._config.server.drain
         self._commit_pools()
         context.config, context.router, context.ways = self._config, self._router, self._ways
-        context.certificates = self._certificates
+        context.trust(self._certificates)
         context.max_connections = self._max_connections
         self._proxy.token.value = self._token
         self._proxy.chaos.follow()

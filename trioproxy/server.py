@@ -80,7 +80,7 @@ async def serve(
         bound = bind_all(config, inherited or {}, last)
         async with trio.open_nursery() as services:
             context = assemble(config, log, open_relay(services, partial(report_bug, log)))
-            context.certificates = bound.certificates
+            context.trust(bound.certificates)
             last.callback(context.close_idle)
             listeners = [Listener(context, *listener) for listener in bound.listeners]
             drains = UpstreamDrains(context, services)

@@ -86,7 +86,8 @@ async def supervise(
             metrics = Metrics(open_board(memory, workers, SUPERVISOR), SUPERVISOR)
             metrics.private_tally(HEARTBEAT)
             context = assemble(config, log, StreamsRelay(), metrics)
-            context.name, context.certificates = NAME, bound.certificates
+            context.name = NAME
+            context.trust(bound.certificates)
             supervisor = Supervisor(context, [], services, inherited or {}, memory, workers)
             last.callback(supervisor.sharing.close_all)
             last.enter_context(log.heard_by(supervisor.control.live.tell, TOLD))

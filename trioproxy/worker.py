@@ -105,7 +105,8 @@ async def _serve(channel: Channel, start: Start, fds: Sequence[int]) -> None:
         async with trio.open_nursery() as services:
             relay = open_relay(services, partial(report_bug, log))
             context = assemble(config, log, relay, Metrics(board, row), start.worker)
-            context.supervised, context.certificates = True, certificates
+            context.supervised = True
+            context.trust(certificates)
             last.callback(context.close_idle)
             given = zip(start.listeners, sockets(fds[1:]), strict=True)
             listeners = [Listener(context, config.listeners[index], sock) for index, sock in given]

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 from aiohttp import WSMsgType, web
-from telling import LIMIT, PROTOCOLS, REFUSALS, server_arguments, tell
+from telling import LIMIT, PROTOCOLS, REFUSALS, server_arguments, server_tls, tell
 
 NAME = web.AppKey("name", str)
 CHUNK = bytes(range(256)) * 256
@@ -111,7 +111,7 @@ async def main() -> None:
     app.router.add_route("*", "/{rest:.*}", show)
     runner = web.AppRunner(app, auto_decompress=False, keepalive_timeout=30)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", arguments.port)
+    site = web.TCPSite(runner, "127.0.0.1", arguments.port, ssl_context=server_tls(arguments))
     await site.start()
     tell("listening", port=runner.addresses[0][1])
     await asyncio.get_running_loop().create_future()

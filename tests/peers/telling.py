@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import ssl
 import sys
 
 PROTOCOLS = ["chat.v2", "chat.v1"]
@@ -26,7 +27,18 @@ def server_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="one")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
     return parser.parse_args()
+
+
+def server_tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """What the server shakes hands with, if it is to."""
+    if arguments.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(arguments.certificate, arguments.key)
+    return context
 
 
 def client_arguments() -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 
-from telling import LIMIT, PROTOCOLS, REFUSALS, server_arguments, tell
+from telling import LIMIT, PROTOCOLS, REFUSALS, server_arguments, server_tls, tell
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -52,6 +52,7 @@ async def main() -> None:
         return next((name for name in PROTOCOLS if name in offered), None)  # the library's own refuses who offers none
 
     options = {"select_subprotocol": choose, "max_size": LIMIT, "process_request": refuse, "ping_interval": None}
+    options["ssl"] = server_tls(arguments)
     async with serve(serve_one, "127.0.0.1", arguments.port, **options) as server:
         tell("listening", port=server.sockets[0].getsockname()[1])
         await asyncio.get_running_loop().create_future()

@@ -2,12 +2,19 @@
 'use strict';
 
 const crypto = require('node:crypto');
+const fs = require('node:fs');
 const http = require('node:http');
+const https = require('node:https');
 const { parseArgs } = require('node:util');
 const { WebSocketServer } = require('ws');
 
 const { values: options } = parseArgs({
-  options: { name: { type: 'string', default: 'one' }, port: { type: 'string', default: '0' } },
+  options: {
+    name: { type: 'string', default: 'one' },
+    port: { type: 'string', default: '0' },
+    certificate: { type: 'string' },
+    key: { type: 'string' },
+  },
 });
 
 const PROTOCOLS = ['chat.v2', 'chat.v1'];
@@ -67,7 +74,7 @@ function show(request, response) {
   response.end(JSON.stringify({ method: request.method, target: request.url, fields, name: options.name }));
 }
 
-const server = http.createServer((request, response) => {
+function serve(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://a.test');
   if (pathname === '/hash') return hashBody(request, response);
   if (pathname === '/bytes') return sendBytes(request, response, searchParams);
@@ -86,7 +93,11 @@ const server = http.createServer((request, response) => {
     return response.end();
   }
   return show(request, response);
-});
+}
+
+const server = options.certificate
+  ? https.createServer({ cert: fs.readFileSync(options.certificate), key: fs.readFileSync(options.key) }, serve)
+  : http.createServer(serve);
 
 const sockets = new WebSocketServer({
   noServer: true,

@@ -40,12 +40,15 @@ class Authority:
         self._made.cert_pem.write_to_path(str(path))
         return str(path)
 
-    def issue(self, *names: str, expired: bool = False) -> Files:
-        """A certificate for these names and addresses, and its key; `expired` is long past."""
+    def issue(self, *names: str, expired: bool = False, seconds: int | None = None) -> Files:
+        """A certificate for these names and addresses, and its key; `expired` is long past, or will be in `seconds`."""
+        end = LONG_AGO + dt.timedelta(days=1) if expired else None
+        if seconds is not None:
+            end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
         leaf = self._made.issue_cert(
             *names,
             not_before=LONG_AGO if expired else None,
-            not_after=LONG_AGO + dt.timedelta(days=1) if expired else None,
+            not_after=end,
             key_type=trustme.KeyType.ECDSA,
         )
         self._count += 1

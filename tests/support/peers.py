@@ -16,6 +16,7 @@ from trioproxy.chaos.servers import keep_port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.certificates import Files
     from support.processes import Program, Programs
 
 
@@ -28,6 +29,7 @@ class PeerServer:
     name: str
     program: Program
     port: int
+    tls: Files | None
 
     @property
     def address(self) -> str:
@@ -48,7 +50,7 @@ class PeerServer:
     async def restart(self) -> None:
         """On the same port, after a kill."""
         await self.program.process.wait()
-        self.program, _ = await _start(self.programs, self.kind, self.name, self.port)
+        self.program, _ = await _start(self.programs, self.kind, self.name, self.port, self.tls)
 
 
 def command(kind: str) -> list[str]:
@@ -63,19 +65,22 @@ def command(kind: str) -> list[str]:
     return [node, str(PEERS / kind)]
 
 
-async def _start(programs: Programs, kind: str, name: str, port: int) -> tuple[Program, int]:
-    program = await programs.start(name, [*command(kind), "--name", name, "--port", str(port)])
+async def _start(programs: Programs, kind: str, name: str, port: int, tls: Files | None) -> tuple[Program, int]:
+    files = ["--certificate", tls.certificate, "--key", tls.key] if tls else []
+    program = await programs.start(name, [*command(kind), "--name", name, "--port", str(port), *files])
     line = await program.out.first(lambda line: '"listening"' in line, f"port of {name}")
     return program, json.loads(line)["port"]
 
 
-async def run_server(programs: Programs, kind: str, name: str = "one", *, port: int = 0) -> PeerServer:
+async def run_server(
+    programs: Programs, kind: str, name: str = "one", *, port: int = 0, tls: Files | None = None
+) -> PeerServer:
     """On a port that stays its own also while it is down: others' connections would get it meanwhile."""
     if not port:
         programs.kept.append(keep_port())
         port = programs.kept[-1].getsockname()[1]
-    program, port = await _start(programs, kind, name, port)
-    return PeerServer(programs, kind, name, program, port)
+    program, port = await _start(programs, kind, name, port, tls)
+    return PeerServer(programs, kind, name, program, port, tls)
 
 
 async def run_client(programs: Programs, kind: str, *words: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -1,0 +1,555 @@
+"""TLS to upstreams: what is asked, answered and tunnelled over it, and that nothing goes to who cannot prove who it is.
+
+First upstreams played by the test, octet by octet; then real servers. What a failed handshake is called is shown in
+`tests/test_transport.py`, what becomes of kept connections in `tests/test_dialing.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from support.certificates import authority
+from support.frames import (
+    BINARY,
+    CLOSE,
+    TEXT,
+    WebSocket,
+    close_payload,
+    frame,
+    open_websocket,
+    upgrade_answer,
+    upgrade_request,
+)
+from support.http_client import HttpConnection, connection, get, get_request
+from support.nginx import run_nginx_with_tls
+from support.peers import run_server
+from support.proxy import run_proxy
+from support.scripted import answers, listen, proxying, socket_pair
+from support.serving import POOL, make_config
+from support.settings import settings
+from support.upstream import reply
+from trio.testing import wait_all_tasks_blocked
+
+from trioproxy import metrics as m
+from trioproxy.config import HealthConfig, UpstreamTlsConfig
+from trioproxy.health import UpstreamState
+from trioproxy.logs import Log
+from trioproxy.server import serve
+from trioproxy.tls import Identity, TlsError, TlsStream, client_context, server_context
+
+BODY = bytes(range(256)) * 64
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory):
+    return authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def tls(trusted):
+    """What upstreams have, and what they have to prove."""
+    return trusted.server("localhost"), Identity("localhost", trusted.client())
+
+
+# Plain HTTP
+
+
+async def test_requests_of_all_kinds_go_over_one_connection(tls):
+    upstream = answers(reply(b"fine"))
+    async with proxying(upstream, tls=tls) as proxy:
+        http = proxy.connect()
+        for request in (
+            get_request(),
+            get_request("/", "Content-Length: 3", method="POST") + b"abc",
+            get_request("/x"),
+        ):
+            await http.send(request)
+            assert (await http.answer()).body == b"fine"
+        assert [head.start for head in upstream.heads] == [b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"GET /x HTTP/1.1"]
+        assert upstream.bodies[1] == b"abc"
+        # What the client came by, not what the upstream is reached by.
+        assert {head.get(b"X-Forwarded-Proto") for head in upstream.heads} == {b"http"}
+        assert upstream.connections == 1
+
+
+async def test_a_kept_connection_that_ends_on_use_is_a_stale_one(tls):
+    upstream = answers(reply(b"fine"), None, reply(b"again"))
+    async with proxying(upstream, tls=tls, pool={"attempts": 1}) as proxy:
+        assert (await proxy.ask(get_request())).body == b"fine"
+        assert (await proxy.ask(get_request("/", method="DELETE"))).body == b"again"
+        assert upstream.connections == 2
+
+
+async def large_both_ways(http):
+    head = await http.head()
+    body = await http.body(head)
+    await http.send(reply(body))
+
+
+async def test_large_bodies_go_both_ways(tls):
+    body = BODY * 100
+    async with proxying(large_both_ways, tls=tls) as proxy:
+        http = proxy.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(http.send, get_request("/", f"Content-Length: {len(body)}", method="POST") + body)
+            assert (await http.answer(b"POST")).body == body
+
+
+def ends(answer, *, properly):
+    """An upstream that answers and then ends, as TLS wants it or as an attacker can make it look."""
+
+    async def script(http):
+        await http.head()
+        await http.send(answer)
+        if not properly:
+            await http.stream.socket.send_eof()
+            await http.stream.receive_some()
+
+    return script
+
+
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n" + BODY
+COUNTED = reply(BODY)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [UNTIL_CLOSE, COUNTED, CHUNKED])
+async def test_an_answer_that_ends_properly_is_complete(tls, answer):
+    async with proxying(ends(answer, properly=True), tls=tls) as proxy:
+        answered = await proxy.ask(get_request())
+        assert (answered.status, answered.body) == (200, b"body" if answer == CHUNKED else BODY)
+        assert proxy.endings == {"upstream response done": 1, "client head done": 1}
+
+
+@pytest.mark.parametrize("answer", [COUNTED, CHUNKED])
+async def test_an_answer_that_says_its_own_end_needs_no_other(tls, answer):
+    async with proxying(ends(answer, properly=False), tls=tls) as proxy:
+        assert (await proxy.ask(get_request())).status == 200
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_an_answer_that_only_its_end_would_end_is_incomplete_where_tls_did_not_end(tls, version):
+    """RFC 9112 §9.8: such an end anybody on the way can make."""
+    async with proxying(ends(UNTIL_CLOSE, properly=False), tls=tls, tcp=True) as proxy:
+        http = proxy.connect()
+        await http.send(get_request().replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+        head = await http.head()
+        with pytest.raises(ConnectionError):
+            await (http.chunked() if version == "1.1" else http.rest())
+        assert head.start.endswith(b" 200 OK")
+        await proxy.hang_up(http)
+        assert proxy.endings == {"upstream response closed": 1}
+
+
+@pytest.mark.parametrize("answer", [COUNTED[:-1], CHUNKED[:-5], b"HTTP/1.1 200 OK\r\nX-Half"])
+@pytest.mark.parametrize("properly", [True, False])
+async def test_a_part_of_an_answer_is_one_however_tls_ended(tls, answer, properly):
+    async with proxying(ends(answer, properly=properly), tls=tls) as proxy:
+        http = proxy.connect()
+        await http.send(get_request())
+        with pytest.raises(ConnectionError):  # noqa: PT012 - wherever it shows
+            answered = await http.answer()
+            assert answered.status == 502
+            raise ConnectionError
+        await proxy.hang_up(http)
+
+
+# A man in the middle
+
+
+@asynccontextmanager
+async def behind(context, script):
+    """An upstream with TLS, as a stream of what travels to and from it."""
+    near, far = socket_pair()
+
+    async def serve():
+        with suppress(TlsError, ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
+            await script(HttpConnection(await TlsStream.accept(far, context)))
+        far.close()
+
+    async with near, far, trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        yield near
+        nursery.cancel_scope.cancel()
+
+
+def passing(context, script, *, upwards, downwards):
+    """A script of who stands between the proxy and such an upstream: what is read is passed on as the functions say."""
+
+    async def carry(source, sink, change):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await source.receive_some():
+                await sink.send_all(change(data))
+            await sink.send_eof()
+
+    async def middle(http):
+        async with behind(context, script) as upstream, trio.open_nursery() as nursery:
+            nursery.start_soon(carry, http.stream, upstream, upwards)
+            await carry(upstream, http.stream, downwards)
+            nursery.cancel_scope.cancel()
+
+    return middle
+
+
+def unchanged(data):
+    return data
+
+
+def by_record(change):
+    """For `passing`: whole records as `change` makes them of their number and octets."""
+    buffer, number = bytearray(), 0
+
+    def downwards(data):
+        nonlocal number
+        buffer.extend(data)
+        out = b""
+        while len(buffer) >= 5 and len(buffer) >= (size := 5 + int.from_bytes(buffer[3:5], "big")):
+            out += change(number, bytes(buffer[:size]))
+            del buffer[:size]
+            number += 1
+        return out
+
+    return downwards
+
+
+def records(first, rest):
+    """An upstream whose answer comes in records: head and first part, then the others."""
+
+    async def script(http):
+        while True:
+            await http.head()
+            await http.send(first)
+            for part in rest:
+                await http.send(part)
+
+    return script
+
+
+PARTS = [bytes([65 + at]) * 100 for at in range(4)]
+BY_COUNT = records(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n", PARTS)
+BY_CHUNKS = records(
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    [b"64\r\n" + part + b"\r\n" for part in PARTS] + [b"0\r\n\r\n"],
+)
+
+
+async def read_all(http):
+    """What a client that is content with any end gets."""
+    received = b""
+    with suppress(trio.BrokenResourceError):
+        while data := await http.stream.receive_some():
+            received += data
+    return received
+
+
+@pytest.mark.parametrize("script", [BY_COUNT, BY_CHUNKS])
+@pytest.mark.parametrize("what", ["changed", "dropped", "twice"])
+async def test_octets_that_are_tampered_with_never_reach_a_client(tls, script, what, autojump_clock):
+    """Wherever it happens: what the client gets is nothing, our own answer, or a part of the upstream's that says so."""
+    whole = b"".join(PARTS)
+    outcomes = set()
+    for number in range(12):
+
+        def change(at, record, number=number):
+            if at != number:
+                return record
+            changed = record[:-1] + bytes([record[-1] ^ 1])
+            return {"changed": changed, "dropped": b"", "twice": record * 2}[what]
+
+        middle = passing(tls[0], script, upwards=unchanged, downwards=by_record(change))
+        async with proxying(middle, tls=tls, timeouts={"response": 5, "connect": 3}) as proxy:
+            proxy.peers[0].tls = None
+            http = proxy.connect()
+            await http.send(get_request("/", "Connection: close"))
+            received = await read_all(http)
+            head, _, body = received.partition(b"\r\n\r\n")
+            status = head.split(b" ")[1] if head else b""
+            outcomes.add(status)
+            if status != b"200":
+                assert status in {b"502", b"503", b"504"}
+                continue
+            octets = b"".join(part for part in PARTS if part in body)
+            assert whole.startswith(octets)
+            complete = body == whole or body.endswith(b"0\r\n\r\n")
+            assert complete == (octets == whole)
+    assert {b"503", b"502"} <= outcomes  # a handshake, an answer's head
+    assert b"200" in outcomes  # its body, or a ticket
+
+
+# Tunnels
+
+
+def tunnels(*behind, then=None):
+    """An upstream that accepts upgrades, sends `behind` in the record of its 101, and echoes until the Close."""
+
+    async def script(http):
+        head = await http.head()
+        await http.send(upgrade_answer(head) + b"".join(behind))
+        socket = WebSocket(http, head, mask=None)
+        while then is None:
+            message = await socket.receive()
+            await socket.send(message.opcode, message.payload)
+            if message.opcode == CLOSE:
+                return
+        await then(http)
+
+    return script
+
+
+async def upgraded(proxy):
+    http = proxy.connect()
+    await http.send(upgrade_request("/"))
+    head = await http.head()
+    assert head.start == b"HTTP/1.1 101 Switching Protocols", head
+    return WebSocket(http, head)
+
+
+async def test_a_tunnel_carries_messages_and_ends_with_both_closes(tls):
+    async with proxying(tunnels(), tls=tls) as proxy:
+        tunnel = await upgraded(proxy)
+        for size in (0, 1, 125, 126, 70_000, 1_000_000):
+            assert len(await tunnel.echo(bytes(size))) == size
+        await tunnel.close()
+        await proxy.hang_up(tunnel.http)
+        assert proxy.endings == {"client close done": 1}
+
+
+async def test_frames_in_the_record_of_the_101_reach_the_client(tls):
+    hello = frame(TEXT, b"hello") + frame(BINARY, bytes(100_000))  # more than one record, more than one read
+    async with proxying(tunnels(hello), tls=tls) as proxy:
+        tunnel = await upgraded(proxy)
+        assert (await tunnel.receive()).payload == b"hello"
+        assert len((await tunnel.receive()).payload) == 100_000
+        assert await tunnel.echo(b"and on") == b"and on"
+        await tunnel.close()
+        await proxy.hang_up(tunnel.http)
+
+
+@pytest.mark.parametrize("properly", [True, False])
+async def test_an_upstream_that_ends_without_a_close_leaves_a_client_that_is_told(tls, properly):
+    async def leave(http):
+        if properly:
+            await http.stream.send_eof()
+        else:
+            await http.stream.socket.send_eof()
+        await http.stream.receive_some()
+
+    async with proxying(tunnels(then=leave), tls=tls) as proxy:
+        tunnel = await upgraded(proxy)
+        assert (await tunnel.receive()).close_code == 1011
+        await tunnel.send(CLOSE, close_payload(1011))
+        await proxy.hang_up(tunnel.http)
+        assert proxy.endings == {"upstream tunnel closed": 1}
+
+
+async def test_an_end_of_one_side_lets_the_other_finish(tls):
+    """RFC 8446 §6.1: close_notify ends one direction alone."""
+
+    async def speak_last(http):
+        while await http.stream.receive_some():
+            pass
+        assert not http.stream.truncated
+        await http.send(frame(TEXT, b"last") + frame(CLOSE, close_payload(1000)))
+
+    async with proxying(tunnels(then=speak_last), tls=tls) as proxy:
+        tunnel = await upgraded(proxy)
+        await tunnel.send(CLOSE, close_payload(1000))
+        await tunnel.http.stream.send_eof()
+        assert (await tunnel.receive()).payload == b"last"
+        assert (await tunnel.receive()).close_code == 1000
+        assert await tunnel.http.at_end()
+        await proxy.hang_up(tunnel.http)
+
+
+# Those who cannot prove who they are
+
+
+POST = get_request("/", "Content-Length: 6", method="POST") + b"secret"
+
+
+@pytest.mark.rule("retry")
+@pytest.mark.parametrize("request_", [get_request("/secret"), POST, upgrade_request("/secret")])
+@pytest.mark.parametrize("how", ["expired", "another's", "unknown", "plain"])
+async def test_who_cannot_prove_it_gets_not_a_single_octet_of_any_request(trusted, tls, tmp_path, request_, how):
+    """A certificate that expired, and its like. Everything that comes in is recorded below TLS."""
+    context = {
+        "expired": partial(trusted.server, "localhost", expired=True),
+        "another's": partial(trusted.server, "else.test"),
+        "unknown": partial(authority(tmp_path).server, "localhost"),
+        "plain": lambda: None,
+    }[how]()
+    read, came = bytearray(), []
+
+    async def steal(http):
+        came.append(await http.stream.receive_some())
+        await http.send(reply(b"stolen"))
+
+    def record(data):
+        read.extend(data)
+        return data
+
+    impostor = steal if context is None else passing(context, steal, upwards=record, downwards=unchanged)
+    async with proxying(impostor, answers(reply(b"fine")), tls=tls) as proxy:
+        proxy.peers[0].tls = None
+        assert (await proxy.ask(request_)).body == b"fine"
+        assert proxy.counted(m.CONNECT_FAILURES) == {f"backend {proxy.peers[0].address} tls": 1}
+        assert proxy.counted(m.UPSTREAM_FAILURES) == {f"backend {proxy.peers[0].address} connect": 1}
+        await wait_all_tasks_blocked()
+    assert read or how == "plain"
+    assert not any(b"secret" in data or b"HTTP" in data for data in [*came, read])
+    assert how == "plain" or not came  # whatever was sent, TLS let no request through
+
+
+async def test_503_and_when_to_come_again_where_no_upstream_can_prove_it(trusted, tls):
+    expired = trusted.server("localhost", expired=True)
+    async with proxying(answers(), answers(), tls=(expired, tls[1])) as proxy:
+        answered = await proxy.ask(POST)
+        assert (answered.status, answered.get(b"retry-after") is not None) == (503, True)
+        refused = await proxy.ask(upgrade_request("/"))
+        assert refused.status == 503
+        assert proxy.endings["upstream connect tls"] == 2
+        (handshakes,) = proxy.counted(m.HANDSHAKES)
+        assert handshakes.endswith(" unreachable")
+        (line, *_) = [event for event in proxy.log if event["event"] == "request"]
+        assert "certificate has expired" in line["detail"]
+
+
+async def test_an_upstream_that_accepts_and_says_nothing_is_followed_by_another(tls, autojump_clock):
+    async def mute(http):
+        await trio.sleep_forever()
+
+    async with proxying(mute, answers(reply(b"fine")), tls=tls, timeouts={"connect": 3}) as proxy:
+        proxy.peers[0].tls = None
+        start = trio.current_time()
+        assert (await proxy.ask(POST)).body == b"fine"
+        assert trio.current_time() - start == pytest.approx(3, abs=0.1)
+        assert proxy.counted(m.CONNECT_FAILURES) == {f"backend {proxy.peers[0].address} timeout": 1}
+
+
+@pytest.mark.parametrize("request_", [get_request(), upgrade_request("/")])
+async def test_an_upstream_that_wants_a_certificate_of_ours_is_told_in_its_words(trusted, tls, request_):
+    """With TLS 1.3 it can only say so behind a handshake that looks fine."""
+    wanting = trusted.server("localhost", client_ca=trusted.file)
+    async with proxying(answers(), tls=(wanting, tls[1])) as proxy:
+        assert (await proxy.ask(request_)).status == 502
+        (line,) = [event for event in proxy.log if event["event"] == "request"]
+        assert line["reason"] == "tls"
+        assert "certificate required" in line["detail"]
+
+
+async def test_a_server_of_tls_1_2_will_do_and_older_ones_will_not(trusted):
+    files = trusted.issue("localhost")
+    identity = Identity("localhost", client_context(trusted.file))
+    context = server_context(files.certificate, files.key)
+    context.maximum_version = context.minimum_version
+    async with proxying(answers(reply(b"fine")), tls=(context, identity)) as proxy:
+        http = proxy.connect()
+        for _ in range(2):
+            await http.send(get_request())
+            assert (await http.answer()).body == b"fine"
+        assert proxy.peers[0].accepted == 1
+
+
+# Real servers
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+async def test_real_servers_are_asked_and_tunnelled_to_over_tls(programs, trusted):
+    files = trusted.issue("backend.internal", "127.0.0.1")
+    large = BODY * 200
+    kinds = {"aiohttp": "aiohttp_server.py", "node": "ws_server.js", "websockets": "websockets_server.py"}
+    addresses = {}
+
+    async def start(name, kind):
+        addresses[name] = (await run_server(programs, kind, name, tls=files)).address
+
+    async with trio.open_nursery() as nursery:
+        for name, kind in kinds.items():
+            nursery.start_soon(start, name, kind)
+        addresses["nginx"] = await run_nginx_with_tls(programs, files, large)
+    probes = {"aiohttp": "http", "node": "websocket", "websockets": "tcp", "nginx": "http"}
+    config = settings([addresses["nginx"]])
+    config["routes"] = [{"path": f"/{name}", "pool": name, "strip_prefix": True} for name in addresses]
+    config["pools"] = {
+        name: {
+            "upstreams": [address],
+            # An IP address is not asked for, but checked; a name is both.
+            "tls": {"ca": trusted.file, **({"server_name": "backend.internal"} if name != "node" else {})},
+            "health": {"probe": probes[name], "interval": 60, "timeout": 20},
+        }
+        for name, address in addresses.items()
+    }
+    async with trio.open_nursery() as nursery:
+        for workers in (1, 2):
+            nursery.start_soon(ask_real_servers, programs, {**config, "server": {"workers": workers}}, large)
+
+
+async def ask_real_servers(programs, config, large):
+    proxy = await run_proxy(programs, config)
+    for name in ("aiohttp", "node"):
+        assert digest((await get(proxy.address, f"/{name}/bytes?n={len(large)}&chunked=1")).body) == digest(large)
+        async with connection(proxy.address) as http, trio.open_nursery() as nursery:
+            post = get_request(f"/{name}/hash", f"Content-Length: {len(large)}", method="POST") + large
+            nursery.start_soon(http.send, post)
+            said = json.loads((await http.answer(b"POST")).body)
+        assert (said["length"], said["sha256"]) == (len(large), digest(large))
+        fields = {key.lower(): value for key, value in dict(said["fields"]).items()}
+        assert fields["x-forwarded-proto"] == "http"
+    assert (await get(proxy.address, "/nginx/")).body == b"TLSv1.2 backend.internal ."
+    assert (await get(proxy.address, "/nginx/file")).body == large
+    for path in ("/aiohttp/ws", "/node/", "/websockets/"):
+        tunnel = await open_websocket(proxy.address, path)
+        for size in (1, 200_000):
+            assert await tunnel.echo(large[:size]) == large[:size]
+        await tunnel.send(TEXT, b"!close 4001 enough")
+        assert (await tunnel.receive()).close_code == 4001
+        await tunnel.http.stream.aclose()
+    samples = await proxy.metrics()
+    assert samples.by("result", "probes_total")["ok"] == 4
+    assert samples.total("connect_failures_total") == 0
+
+
+async def test_a_certificate_that_expires_costs_no_request_and_takes_its_upstream_down(trusted):
+    """Among good ones. Connections are not kept, so each request is one handshake."""
+    identity = {"ca": trusted.file, "server_name": "localhost"}
+    good, seconds = trusted.server("localhost"), 2
+    files = trusted.issue("localhost", seconds=seconds)
+    async with AsyncExitStack() as stack:
+        addresses = []
+        for context in (good, server_context(files.certificate, files.key), good):
+            peer = listen("", 0, tcp=True, tls=context)
+            stack.callback(peer.close)
+            addresses.append(peer.address)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            nursery.start_soon(peer.serve, answers(reply(b"fine")))
+        health = HealthConfig(probe="tcp", interval=0.5, timeout=0.5, fall=3)
+        config = make_config(*addresses, health=health)
+        pool = attrs.evolve(config.pools[POOL], tls=UpstreamTlsConfig(**identity), keep_alive=0.0)
+        log = Log.memory()
+        proxy = await stack.enter_async_context(serve(attrs.evolve(config, pools={POOL: pool}), log=log))
+        expiring = proxy.context.pools[POOL].upstreams[1]
+        assert proxy.context.pools[POOL].ready
+        asked = failed = 0
+        with trio.fail_after(60):
+            while expiring.state is not UpstreamState.DOWN:
+                asked += 1
+                failed += (await get(proxy.listeners[0].address)).status != 200
+        assert (failed, asked > 10) == (0, True)
+        value = proxy.context.metrics.value
+        assert value(m.CONNECT_FAILURES, (POOL, expiring.address, "tls")) > 0
+        assert value(m.RETRIES, (POOL, "connect")) > 0
+        assert expiring.last_probe.result == "tls"
+        assert "certificate has expired" in expiring.last_probe.detail
+        (down,) = [event for event in log.events if event["event"] == "upstream_down"]
+        assert down["upstream"] == expiring.address
+        assert "certificate has expired" in down["reason"]
