@@ -25,6 +25,7 @@ ASKED = {
     "GET": b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n",
     "HEAD": b"HEAD /x HTTP/1.1\r\nHost: a.test\r\n\r\n",
     "POST": b"POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
+    "trailers": b"GET /x HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
 }
 """Requests whose answers are compared; upgrades and 1.0 depend on what a proxy is set up for."""
 

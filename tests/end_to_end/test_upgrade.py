@@ -166,7 +166,7 @@ async def test_early_bytes_of_a_refused_upgrade_are_never_a_request(programs):
     assert [head.start for head in both.heads] == [b"GET /first HTTP/1.1"]
 
 
-@pytest.mark.rule("fake-upgrade")
+@pytest.mark.rule("fake-upgrade", "CVE-2026-2833")
 async def test_a_fake_version_hides_no_second_request(programs):
     async with proxied_http(programs) as both, connection(both.address) as http:
         await http.send(upgrade_request().replace(b"Version: 13", b"Version: 777") + get_request("/smuggled"))
