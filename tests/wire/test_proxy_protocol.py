@@ -62,7 +62,7 @@ IPV6 = st.ip_addresses(v=6)
 
 
 @given(st.one_of(st.tuples(IPV4, IPV4), st.tuples(IPV6, IPV6)), st.integers(0, 65535), st.integers(0, 65535))
-@examples(300)
+@examples(150)
 def test_every_address_is_read_as_it_was_meant(pair, source_port, destination_port):
     source, destination = pair
     mapped = source.ipv4_mapped if isinstance(source, IPv6Address) else None
@@ -86,7 +86,7 @@ def bent(draw):
 
 
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=80).map(SIGNATURE.__add__), bent()))
-@examples(1000)
+@examples(500)
 def test_whatever_comes_is_read_or_refused_and_more_bytes_change_neither(raw):
     def outcome(data):
         try:
