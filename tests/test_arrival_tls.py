@@ -114,6 +114,7 @@ async def test_a_sessions_ticket_spares_the_next_handshake_its_signature(running
             assert (await heard(http))["target"] == "/"
 
 
+@pytest.mark.rule("tls-end")
 async def test_the_proxy_says_when_it_has_said_all_and_when_it_has_not(running, trust, autojump_clock):
     async with running() as proxy:
         http = await secured(await proxy.dial(), trust.context)
@@ -195,6 +196,7 @@ async def test_handshakes_under_way_count_and_one_too_many_is_closed_without_a_w
             assert (await heard(http))["target"] == "/"
 
 
+@pytest.mark.rule("tls-certificate")
 async def test_a_client_has_to_show_a_certificate_that_is_signed_as_it_should_be(
     running, trust, clients_must_be_known, tmp_path, autojump_clock
 ):
@@ -221,6 +223,7 @@ async def test_a_client_has_to_show_a_certificate_that_is_signed_as_it_should_be
         assert proxy.targets == ["/"]
 
 
+@pytest.mark.rule("tls-certificate")
 @pytest.mark.parametrize("shown", ["nothing", "expired"])
 async def test_with_tls_1_2_the_handshake_itself_fails(running, trust, clients_must_be_known, autojump_clock, shown):
     expired = trust.authority.issue("client", expired=True) if shown == "expired" else None
@@ -268,6 +271,7 @@ async def test_octet_by_octet_is_well_if_it_takes_no_longer_than_timeouts_head(r
         await http.stream.transport_stream.aclose()
 
 
+@pytest.mark.rule("tls-handshake", "slow")
 async def test_a_handshake_that_does_not_end_in_time_is_cut_however_slowly_it_goes_on(running, trust, autojump_clock):
     async with running(tables={"timeouts": TimeoutsConfig(head=3)}) as proxy:
         start = trio.current_time()
@@ -292,6 +296,7 @@ async def test_a_proxy_header_and_the_handshake_have_that_time_together(running,
         assert proxy.endings == {"client timeout": 1}
 
 
+@pytest.mark.rule("tls-handshake", "silent-clients")
 async def test_who_says_nothing_is_let_go_after_timeouts_head_and_has_cost_no_tls(running, autojump_clock):
     async with running() as proxy:
         stream = await proxy.dial()
@@ -342,7 +347,7 @@ async def test_cut_in_a_handshake_it_is_counted_so(running, trust, autojump_cloc
 # What is none
 
 
-@pytest.mark.rule("tls-garbage")
+@pytest.mark.rule("tls-handshake")
 @pytest.mark.parametrize(
     ("sent", "detail"),
     [
@@ -368,7 +373,7 @@ async def test_what_is_no_handshake_ends_and_is_never_a_request(running, autojum
         assert proxy.targets == []
 
 
-@pytest.mark.rule("tls-plain-http")
+@pytest.mark.rule("tls-handshake")
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "PRI"])
 async def test_plain_http_is_told_so_in_plain_text(running, autojump_clock, method):
     async with running() as proxy:
@@ -380,7 +385,7 @@ async def test_plain_http_is_told_so_in_plain_text(running, autojump_clock, meth
         assert proxy.lines("request") == proxy.targets == []
 
 
-@pytest.mark.rule("tls-versions")
+@pytest.mark.rule("tls-handshake")
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 @pytest.mark.parametrize(
     ("settings", "ciphers", "detail"),

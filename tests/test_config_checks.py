@@ -7,11 +7,11 @@ from trioproxy.config import (
     DiscoverConfig,
     HealthConfig,
     ListenerConfig,
-    ListenerTlsConfig,
     PassiveConfig,
     PoolConfig,
     RouteConfig,
     ServerConfig,
+    StickyCookieConfig,
     UpstreamConfig,
     UpstreamTlsConfig,
     WebSocketConfig,
@@ -69,7 +69,7 @@ def test_a_pool_has_upstreams_or_discovers_them():
 @pytest.mark.parametrize(
     ("found", "path"),
     [
-        (of_listener(tls=ListenerTlsConfig(certificate="c", key="k")), ("listeners", 0, "tls")),
+        (of_pool(sticky_cookie=StickyCookieConfig(name="n", secret_file="s")), ("pools", "backend", "sticky_cookie")),
         (of_pool(balance="hash"), ("pools", "backend", "balance")),
         (of_pool(balance="random-two"), ("pools", "backend", "balance")),
         (of_pool(health=HealthConfig(on_down="close")), ("pools", "backend", "health", "on_down")),

@@ -28,7 +28,7 @@ FULL = Config(
     admin=AdminConfig(address="0.0.0.0:9464", hosts=("a", "b:1"), token_file="/to ken", ready_pools=("x.y",)),
     log=LogConfig(format="json", file='/var/log/"\\ä\x7f\n.log'),
     timeouts=TimeoutsConfig(head=0.1, close=1e-07, connect=1 / 3),
-    listeners=(ListenerConfig(address="[::]:80"), ListenerConfig(address="unix:/x", name="local", trusted_proxies=("::/0",))),
+    listeners=(ListenerConfig(address="[::]:80", tls=ListenerTlsConfig(certificate="/c.pem", key="/k.pem")), ListenerConfig(address="unix:/x", name="local", trusted_proxies=("::/0",))),
     routes=(
         RouteConfig(host=("*.a",), path="/", pool="x.y", set_headers={"X-Env": 'p"\\', "X!": ""}, replace_prefix="/b"),
         RouteConfig(

@@ -118,9 +118,7 @@ class _Hearing:
             try:
                 await self._take_steps()
             except BROKEN as error:
-                failure = broken(error, Source.CLIENT, Phase.ACCEPT)
-                failure.detail = failure.detail if self._said else ""
-                raise failure from error
+                raise self._broken(error) from error
             else:
                 return
             finally:
@@ -131,6 +129,12 @@ class _Hearing:
             raise ProxyError(Source.PROXY, Phase.ACCEPT, Reason.IDLE, 408)
         detail = f"the {self._due} did not end within {patience:g} s"
         raise ProxyError(Source.CLIENT, Phase.ACCEPT, Reason.TIMEOUT, 408, detail)
+
+    def _broken(self, error: Exception) -> ProxyError:
+        # Not where it is raised: a frame and the error in it would hold one another, and a handshake is 50 KB.
+        failure = broken(error, Source.CLIENT, Phase.ACCEPT)
+        failure.detail = failure.detail if self._said else ""
+        return failure
 
     async def _take_steps(self) -> None:
         newcomer = self.newcomer

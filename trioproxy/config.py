@@ -199,11 +199,11 @@ class WebSocketConfig:
 
 @attrs.frozen(kw_only=True)
 class ListenerTlsConfig:
-    """tls = {...} of a listener."""
+    """tls = {...} of a listener: every connection begins with a TLS handshake, 1.2 or 1.3."""
 
-    certificate: File = needed("PEM file of the certificate chain.")
-    key: File = needed("PEM file of its private key.")
-    client_ca: FileOrNone = setting("", "PEM file of the authority clients must be signed by.")
+    certificate: File = needed("PEM file of the certificate and those that lead to its authority.")
+    key: File = needed("PEM file of its private key, without a passphrase.")
+    client_ca: FileOrNone = setting("", 'PEM file of authorities that sign clients\' certificates; "" asks for none.')
 
 
 @attrs.frozen(kw_only=True)
@@ -227,7 +227,7 @@ class ListenerConfig:
     handshake_rate: Rate = setting(
         0.0, "Upgrades a second over all workers, bucket of one second, 0 = no limit; above it 503 and Retry-After."
     )
-    tls: ListenerTlsConfig | None = setting(None, "Certificate and key.", later=True)
+    tls: ListenerTlsConfig | None = setting(None, "Certificate and key; None is no TLS.")
 
     @cached_property
     def admission(self) -> Admission | None:

@@ -19,6 +19,7 @@ from trioproxy.config import (
     HealthConfig,
     LimitsConfig,
     ListenerConfig,
+    ListenerTlsConfig,
     LogConfig,
     PassiveConfig,
     PoolConfig,
@@ -37,6 +38,7 @@ class Reload(StrEnum):
     RESTART = "at a restart: a reload that changes it is refused as a whole"
     AT_ONCE = "at once"
     REREAD = "at once; the file it names is read again at every reload"
+    FILES = "by new connections; the file it names is read again at every reload"
     REQUESTS = "from the next request on, on open connections, too; what is under way goes on as it began"
     CONNECTIONS = "by new client connections; open ones go on as they began"
     LIMIT = "by new client connections; no open one is closed for being one too many"
@@ -75,6 +77,7 @@ _WHEN: Final[Mapping[type, Mapping[Reload, str]]] = {
         Reload.LIMIT: "max_connections_per_client",
         Reload.REQUESTS: "handshake_rate",
     },
+    ListenerTlsConfig: {Reload.FILES: "certificate key client_ca"},
     RouteConfig: {
         Reload.WAY: "host path listeners pool",
         Reload.NAME: "name",

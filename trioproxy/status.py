@@ -90,7 +90,12 @@ class Status:
             "connections": self.context.clients.total,
             "tunnels": self.context.open_tunnels.total,
             "listeners": [
-                {"name": listener.config.name, "address": listener.address, "active": self._active(listener)}
+                {
+                    "name": listener.config.name,
+                    "address": listener.address,
+                    "tls": listener.config.tls is not None,
+                    "active": self._active(listener),
+                }
                 for listener in self.listeners
             ],
             "chaos": None if self.context.injections is None else self.context.injections(),

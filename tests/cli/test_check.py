@@ -1,7 +1,11 @@
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.certificates import authority
+from support.settings import toml
 
 from trioproxy.cli import main
 from trioproxy.config_file import load_config
@@ -51,6 +55,24 @@ def test_ten_mistakes_are_ten_lines_and_status_2(run, tmp_path):
     lines = result.stderr.splitlines()
     assert [int(line.split(":")[1]) for line in lines] == [2, 4, 5, 7, 9, 10, 11, 13, 14, 16]
     assert all(line.startswith("config.toml:") for line in lines)
+
+
+def test_certificates_are_looked_at_too(run, tmp_path):
+    good = tomllib.loads(EXAMPLE.read_text())
+    files = authority(tmp_path / "ca").issue("a.test")
+    listener = {"address": "127.0.0.1:0", "tls": {"certificate": files.certificate, "key": files.key}}
+    (tmp_path / "config.toml").write_text(toml({**good, "listeners": [listener]}))
+    assert (run().exit_code, run().stderr) == (0, "")
+    (tmp_path / "ca" / "1.key").write_text("no key")
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    number, told = re.fullmatch(r"config\.toml:([0-9]+): listeners\[0\]\.tls: (.*)", line).groups()
+    assert "tls" in (tmp_path / "config.toml").read_text().splitlines()[int(number) - 1]
+    assert (
+        told
+        == f"expected a certificate chain in {files.certificate} and its private key in {files.key}, both in PEM form"
+    )
 
 
 def test_a_missing_file_is_one_line_and_status_2(run):

@@ -86,6 +86,14 @@ def test_a_log_file_that_cannot_be_opened_is_named_in_one_line(run, tmp_path):
     assert result.stderr == f"trioproxy: {tmp_path}/missing/proxy.log: No such file or directory\n"
 
 
+def test_a_certificate_that_cannot_be_used_is_told_as_check_tells_it_with_status_2(run, tmp_path):
+    configure(tmp_path, listener={"address": "127.0.0.1:0", "tls": {"certificate": "cert.pem", "key": "key.pem"}})
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f": listeners[0].tls: {tmp_path}/cert.pem: a certificate cannot be read: No such file" in result.stderr
+    assert result.stderr.splitlines()[-1:] == CliRunner().invoke(main, ["check"]).stderr.splitlines()
+
+
 def test_mistakes_in_the_file_are_told_as_check_tells_them_with_status_2(run, tmp_path):
     configure(tmp_path, timeouts={"heed": 3, "connect": "soon"})
     result = run()

@@ -26,6 +26,15 @@ async def test_it_shows_listeners_and_upstreams_in_columns(tmp_path):
         assert upstream[columns.index(name) - 1] == " " and upstream[columns.index(name)] != " "
 
 
+def test_it_says_which_listener_has_tls():
+    listeners = [
+        {"name": name, "address": "0.0.0.0:1", "tls": name == "secure", "active": 1} for name in ("a", "secure")
+    ]
+    status = {"version": "1", "state": "running", "uptime_seconds": 1, "workers": 1, "connections": 0, "tunnels": 0}
+    lines = _words({**status, "listeners": listeners, "pools": []}).splitlines()
+    assert [line.split()[1:] for line in lines[3:5]] == [["0.0.0.0:1", "1"], ["0.0.0.0:1", "(TLS)", "1"]]
+
+
 async def test_a_drain_is_told_with_its_deadline(tmp_path):
     async with commanded(tmp_path) as proxy:
         await proxy.open()

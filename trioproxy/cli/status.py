@@ -24,12 +24,16 @@ def _words(document: Any) -> str:
     head = f"trioproxy {document['version']}, {document['state']}, up {duration(document['uptime_seconds'])}: {counts}"
     if (faults := document.get("chaos")) is not None:
         head += f"; chaos is allowed, {counted(len(faults), 'fault')} on"
-    listeners = [(each["name"], each["address"], str(each["active"])) for each in document["listeners"]]
+    listeners = [(each["name"], _address(each), str(each["active"])) for each in document["listeners"]]
     upstreams = [_row(pool, upstream) for pool in document["pools"] for upstream in pool["upstreams"]]
     tables = [table(("listener", "address", ">active"), listeners), table(_COLUMNS, upstreams)]
     if processes := document.get("processes"):
         tables.insert(0, table(("worker", ">pid", "state", ">restarts"), [_process(each) for each in processes]))
     return "\n\n".join([head, *tables])
+
+
+def _address(listener: Any) -> str:
+    return f"{listener['address']} (TLS)" if listener["tls"] else str(listener["address"])
 
 
 def _process(process: Any) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ function tick() {
 function facts() {
   const newest = samples.at(-1);
   const uptime = status.uptime_seconds + (performance.now() - status.at) / 1000;
-  const where = status.listeners.map((each) => each.address).join(", ");
+  const where = status.listeners.map((each) => each.address + (each.tls ? " (TLS)" : "")).join(", ");
   const state = newest ? newest.state : status.state;
   const told = [state, link.kind === "live" && `up ${span(uptime)}`, newest && plural(newest.connections, "connection"), where && `on ${where}`, status.workers > 1 && plural(status.workers, "worker")];
   say(byId("version"), status.version);
