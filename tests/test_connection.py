@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from support.frames import CLOSE, WebSocket, upgrade_answer, upgrade_request
 from support.http_client import get_request, reset
 from support.noise import noisy_client, noisy_upstream
 from support.scripted import answers, octets_read, proxying
+from support.stage import stage
 from support.upstream import reply
 
 from trioproxy import metrics as m
@@ -565,3 +567,32 @@ async def test_whatever_both_sides_do_nothing_is_left_and_everything_is_counted_
     outside = sum(proxy.endings.values()) - len(ended)
     assert 0 <= outside <= 5
     assert sum(proxy.codes.values()) == len(ended)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /\0 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nno field\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nno size\r\n",
+        b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhe",
+    ],
+)
+async def test_what_was_answered_with_an_error_does_not_wait_for_the_cyclic_collector(raw):
+    async with stage() as running:
+        gc.collect()
+        gc.disable()
+        try:
+            end = running.client()
+            end.send(raw)
+            await running.settle()
+            end.finish()
+            await running.settle()
+            end.look()
+            assert end.received.startswith(b"HTTP/1.1 400 ") and end.ended
+            running.clear(lambda _: True)
+            await running.settle()
+            assert not [each for each in gc.get_objects() if type(each).__name__ in {"Client", "RequestParser"}]
+        finally:
+            gc.enable()

@@ -121,9 +121,12 @@ class _Attempt:
         finally:
             if not self.uploaded:  # a FIN looks like the end of the body to some servers
                 self.connection.stream.reset_on_close()
-        failure = self.client_failure or failure
+        failure, self.client_failure = self.client_failure or failure, None
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # its traceback holds this frame: the connection would wait for the cyclic collector
         return kept
 
     def _head(self) -> bytes:

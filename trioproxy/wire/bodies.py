@@ -6,6 +6,7 @@ Which kind a message has is decided in `heads`; limits on a body's size are `for
 from __future__ import annotations
 
 import re
+from copy import copy
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -159,7 +160,7 @@ class ChunkedBody:
             try:
                 piece = self._advance(buffer)
             except ProxyError as error:
-                self._next = error
+                self._next = copy(error)  # without the traceback, whose frames hold this body
                 break
             if piece is None:
                 break
@@ -168,7 +169,7 @@ class ChunkedBody:
         if pieces:
             return Data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if isinstance(self._next, ProxyError):
-            raise self._next
+            raise copy(self._next)
         return self._next
 
     def _advance(self, buffer: Buffer) -> bytes | None:

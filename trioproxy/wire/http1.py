@@ -7,6 +7,7 @@ Which requests to forward, and with which fields, is decided elsewhere.
 from __future__ import annotations
 
 import re
+from copy import copy
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.wire.bodies import END, Body, UntilCloseBody, make_body
@@ -95,12 +96,12 @@ class RequestParser:
     def next_event(self) -> RequestHead | Data | EndOfMessage | None:
         """The next event, or None: needs more data, or nothing follows (upgrade, close). Raises ProxyError."""
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)
         data, start = self._buffer.data, self._buffer.start
         try:
             return self._next_head() if self._body is None else self._next_of_body(self._body)
         except ProxyError as error:
-            self._error = error
+            self._error = copy(error)  # without the traceback, whose frames hold this parser
             self.refused_head = self._body is None and data[start:].lstrip(b"\r\n").startswith(b"HEAD ")
             raise
 
@@ -211,7 +212,7 @@ class ResponseParser:
     def next_event(self) -> ResponseHead | Data | EndOfMessage | None:
         """The next event, or None: needs more data, or nothing follows (a 101, the end). Raises ProxyError."""
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)
         if self._done:
             return None
         try:
@@ -219,7 +220,7 @@ class ResponseParser:
             if event is None and self._eof:
                 raise self._closed()
         except ProxyError as error:
-            self._error = error
+            self._error = copy(error)  # without the traceback, whose frames hold this parser
             raise
         return event
 
