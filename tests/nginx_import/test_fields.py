@@ -134,6 +134,13 @@ def test_fields_that_are_the_same_for_all_requests_are_set(tmp_path, inner, head
     assert found.route.get("set_headers") == headers and found.found.complete
 
 
+def test_trailers_are_asked_for_where_the_client_has_asked(tmp_path):
+    found = fields(tmp_path, "proxy_set_header TE trailers;")
+    assert found.route.get("set_headers") is None and found.found.complete
+    assert "trailers" in found.meanings
+    assert "trailers" not in fields(tmp_path, "proxy_set_header TE $http_te;").meanings
+
+
 @pytest.mark.parametrize(
     "inner",
     [

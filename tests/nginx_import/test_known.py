@@ -7,7 +7,7 @@ from trioproxy.nginx_import.statements import Place, Statement
 
 # Directives of nginx that are newer than crossplane, or sold with it, or another's module.
 NEWER = {"http2", "http3", "quic", "sticky", "keepalive_time", "proxy_cookie_flags", "proxy_ssl_conf_command", "queue"}
-NEWER |= {"ssl_ocsp", "ssl_ocsp_cache", "ssl_ocsp_responder", "ssl_reject_handshake"}
+NEWER |= {"proxy_pass_trailers", "ssl_ocsp", "ssl_ocsp_cache", "ssl_ocsp_responder", "ssl_reject_handshake"}
 
 
 def explained(name, *args):

@@ -190,6 +190,10 @@ class FieldRules:
         name, value = statement.value, self._filled(statement)
         if value.lower() == f"$http_{name.lower().replace('-', '_')}" or (not value and name.lower() in _NEVER_PASS):
             self.notes.converted(statement)  # as it is anyway
+        elif (name.lower(), value.lower()) == ("te", "trailers"):
+            said = "nginx asks for trailers whoever asks it; here the upstream is asked where the client has asked"
+            self.notes.converted(statement)
+            self.notes.difference(statement, Meaning.TRAILERS, said)
         elif variables(value):
             said = "a field's value is a literal here; one that a client sends is taken away, as nothing vouches for it"
             self.notes.left_over(statement, said)

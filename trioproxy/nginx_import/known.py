@@ -116,6 +116,7 @@ HARMLESS: Final[Mapping[str, str]] = {
     "proxy_max_temp_file_size": "answers are streamed, not buffered",
     "proxy_no_cache": "nothing is cached",
     "proxy_pass_header": "all end-to-end fields pass",
+    "proxy_pass_trailers": "trailers of answers pass to who asks for them (TE: trailers), to nobody else",
     "proxy_request_buffering": "requests are streamed, never buffered",
     "proxy_send_timeout": "timeouts.response and timeouts.tunnel_idle end what makes no progress",
     "proxy_socket_keepalive": "it is always on",

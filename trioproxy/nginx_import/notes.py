@@ -44,6 +44,7 @@ class Meaning(enum.StrEnum):
     UPGRADE = "upgrade"  # a WebSocket handshake works here where it does not in nginx
     CONNECTION = "connection"  # of plain requests
     HOST_PORT = "host-port"
+    TRAILERS = "trailers"  # of answers: for whom
     FORWARDED = "forwarded"  # X-Forwarded-* and X-Real-IP that a client sent itself
     REGEX = "regex"  # a location by regular expression became a path
     NO_ROUTE = "no-route"  # 404 where nginx answers otherwise
