@@ -2,13 +2,18 @@
 
 import socket
 
+import pytest
 import trio
+from support.certificates import authority
 from support.chaos import ANSWER, MARKED, hop_before_echo
 from support.frames import BINARY, CLOSE, TEXT, frame
+from support.scripted import listen
 from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.hop import Hop
+from trioproxy.tls import Identity
+from trioproxy.transport import dial
 
 HELLO = frame(TEXT, b"hello")
 
@@ -51,6 +56,32 @@ async def test_where_nothing_listens_nothing_listens_here_until_it_does_again():
         await rig.accepts()
         await rig.connect()
         assert rig.hop.port == port
+
+
+async def test_tls_passes_untouched_and_can_be_broken(tmp_path, nursery):
+    trusted = authority(tmp_path)
+    peer = listen("", 0, tcp=True, tls=trusted.server("localhost"))
+
+    async def echo(http):
+        await http.send((await http.stream.receive_some()) * 100_000)
+        await http.stream.receive_some()
+
+    nursery.start_soon(peer.serve, echo)
+    hop = Hop(0, ("127.0.0.1", peer.sock.getsockname()[1]))
+    await nursery.start(hop.run)
+    addresses = [(socket.AF_INET, (hop.host, hop.port))]
+    stream = await dial(addresses, 30, Identity("localhost", trusted.client()))
+    await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+    left = 18 * 100_000
+    while left:
+        left -= len(await stream.receive_some(left))
+    hop.begin(FAULTS["reset"]())
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    assert hop.harmed == {""}  # nobody can see whose it is
+    stream.close()
+    nursery.cancel_scope.cancel()
+    peer.close()
 
 
 async def test_refused_is_what_comes_and_not_what_is_open():

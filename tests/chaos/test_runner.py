@@ -138,6 +138,15 @@ def test_harmed_is_a_tunnel_where_it_goes_and_not_where_it_was_tried_before():
     assert not is_harmed(Tunnel("0-1", 0, 0.0, upstream=1), hops)
 
 
+def test_where_no_hop_can_read_a_name_a_fault_may_have_touched_any_tunnel():
+    hops = Hop(0, ("", 1)), Hop(1, ("", 2))
+    assert not is_harmed(Tunnel("0-0", 0, 0.0), hops)
+    hops[1].harmed.add("")
+    assert is_harmed(Tunnel("0-0", 0, 0.0), hops)
+    for upstream in (0, 1):  # its head could be read, so the fault was on another: a probe, say
+        assert not is_harmed(Tunnel("0-0", 0, 0.0, upstream=upstream), hops)
+
+
 def test_what_was_on_its_way_where_a_tunnel_was_cut_may_have_been_counted_or_not():
     tunnels = [
         Tunnel("0-0", 0, 0.0, opened=0.1, end=End.CLIENT, sent=5, echoed=4, corrupted=1),

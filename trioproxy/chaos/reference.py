@@ -47,7 +47,8 @@ ships. `--json FILE` has the runs of all of them, `--markdown FILE` the tables: 
 
 Between the proxy and each upstream is a hop of the run's own, where faults of connections sit. Each client names its
 connections in a header field, and each hop its upstream in the answer, so it is known which tunnels a fault touched:
-the others are *unharmed*, and should not notice anything.
+the others are *unharmed*, and should not notice anything. Where the proxy speaks TLS to the upstreams a hop sees octets
+alone: faults that need heads or frames do nothing, and one that touches any connection may have touched every tunnel.
 """
 
 

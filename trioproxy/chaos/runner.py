@@ -104,7 +104,9 @@ async def run(
 def is_harmed(tunnel: Tunnel, hops: Sequence[Hop]) -> bool:
     """Whether a fault touched it where it went; one that struck an attempt before is the proxy's to make good."""
     concerned = [hop for hop in hops if hop.number == tunnel.upstream] or hops
-    return any(tunnel.name in hop.harmed for hop in concerned)
+    # Where TLS hides heads from the hops, connections there have no names, and a tunnel does not know its upstream.
+    names = {tunnel.name} if tunnel.upstream is not None else {tunnel.name, ""}
+    return any(not names.isdisjoint(hop.harmed) for hop in concerned)
 
 
 def _servers(scenario: Scenario) -> Sequence[Server | Given]:
