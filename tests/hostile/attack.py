@@ -14,12 +14,15 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from hostile.load import Load
 from hostile.mutations import Mutator
+from hostile.tls import Session
+from support.certificates import authority
 from support.http_client import split_address
 from support.processes import COMPILED, ROOT
 from support.proxy import Samples
@@ -27,6 +30,8 @@ from support.settings import settings, toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from support.certificates import Authority
 
 GAUGES = ("connections_active", "tunnels_active", "upstream_active", "queue_length")
 """What must be at zero when nobody is there any more."""
@@ -51,6 +56,7 @@ class Verdict:
     memory: list[int]  # bytes, over the run
     descriptors: tuple[int, int]  # before and behind
     problems: list[str]
+    tls: str = ""  # how it went, where there was any
 
     def describe(self) -> str:
         """Some lines for people."""
@@ -59,6 +65,7 @@ class Verdict:
         rate, seen = self.requests / self.seconds, self.upstream
         lines = (
             f"{self.requests} requests over {self.connections} connections in {self.seconds:.0f} s ({rate:.0f}/s)",
+            *([self.tls] if self.tls else []),
             f"what came back began with: {statuses}",
             f"upstream: {seen['requests']} whole requests, {seen['upgrades']} upgrades, {seen['spoilt']} spoilt answers",
             f"not taken by llhttp behind the proxy: {len(seen['unclean'])}",
@@ -91,14 +98,18 @@ class Proxy:
             return Samples.parse(answer.read().decode())
 
 
-def attack(*, requests: int, seed: int, folder: Path, say: Callable[[str], object] = lambda _: None) -> Verdict:
-    """Send so many, wait for the proxy to come to rest, end it, and judge."""
-    with running_upstream(seed) as (upstream, port), running_proxy(folder, f"127.0.0.1:{port}") as proxy:
+def attack(
+    *, requests: int, seed: int, folder: Path, tls: bool = False, say: Callable[[str], object] = lambda _: None
+) -> Verdict:
+    """Send so many, by TLS or in the clear, wait for the proxy to come to rest, end it, and judge."""
+    signing = authority(folder / "tls") if tls else None
+    with running_upstream(seed) as (upstream, port), running_proxy(folder, f"127.0.0.1:{port}", signing) as proxy:
         proxy.metrics()
         before, memory = proxy.descriptors, [proxy.memory]
         # When they are sent differs from run to run, and so would the bytes if they had the same dice.
         mutator = Mutator(random.Random(seed))
-        load = Load(split_address(proxy.addresses["public"]), requests, random.Random(seed), mutator)
+        secure = partial(Session, signing.client(), random.Random(seed)) if signing else None
+        load = Load(split_address(proxy.addresses["public"]), requests, random.Random(seed), mutator, secure)
 
         def tick(sent: int) -> None:
             memory.append(proxy.memory)
@@ -111,13 +122,22 @@ def attack(*, requests: int, seed: int, folder: Path, say: Callable[[str], objec
         memory.append(proxy.memory)
         problems = [f"{load.stuck} connections were not ended behind a FIN"] if load.stuck else []
         problems += _come_to_rest(proxy, before)
-        after = proxy.descriptors
+        after, arrivals = proxy.descriptors, proxy.metrics().total("endings_total", phase="accept")
         problems += _growth(memory, requests)
         problems += _ending(proxy)
         told = _told(upstream)
     problems += [f"llhttp did not take what was forwarded: {said}" for said in told["unclean"]]
     statuses = dict(load.statuses)
-    return Verdict(load.sent, load.connections, seconds, statuses, told, memory, (before, after), problems)
+    said = _of_tls(load, arrivals) if tls else ""
+    return Verdict(load.sent, load.connections, seconds, statuses, told, memory, (before, after), problems, said)
+
+
+def _of_tls(load: Load, arrivals: float) -> str:
+    broken = ", ".join(f"{stage}: {count}" for stage, count in sorted(load.broken.items()) if stage)
+    return (
+        f"TLS came about on {load.shaken} connections; clients that were to break it, by stage: {broken};"
+        f" {arrivals:.0f} came to no request"
+    )
 
 
 def _come_to_rest(proxy: Proxy, descriptors: int) -> list[str]:
@@ -174,10 +194,12 @@ def running_upstream(seed: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]
 
 
 @contextmanager
-def running_proxy(folder: Path, upstream: str) -> Iterator[Proxy]:
+def running_proxy(folder: Path, upstream: str, signing: Authority | None) -> Iterator[Proxy]:
     """`trioproxy run`, every answer of an upstream expected soon, its log in a file."""
+    files = signing.issue("localhost") if signing else None
     tables = settings(
         [upstream],
+        listener={"tls": attrs.asdict(files)} if files else {},
         pool={"keep_alive": 1},
         timeouts={"response": 5, "handshake": 5, "close": 2, "tunnel_idle": 10},
         log={"format": "json", "level": "info", "access": False},

@@ -17,8 +17,10 @@ import attrs
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from hostile.mutations import Mutator
+    from hostile.tls import Session
 
 VISITORS = 96  # connections at once
 ADDRESSES = 64  # of the clients: so many times the ports, as those of closed connections cannot be used at once
@@ -35,6 +37,8 @@ class Visit:
 
     socket: socket.socket
     left: int
+    session: Session | None
+    begun: bool = False  # the first request is out
     pieces: list[bytes] = attrs.Factory(list)
     since: float = 0.0
     finished: bool = False
@@ -42,12 +46,18 @@ class Visit:
 
 @attrs.define(eq=False)
 class Load:
-    """Sends `requests` of them to an address; `tick` is called about once a second with how many are sent."""
+    """Sends `requests` of them to an address, each connection with TLS where `secure` makes it.
+
+    `tick` is called about once a second with how many are sent.
+    """
 
     address: tuple[str, int]
     requests: int
     dice: random.Random
     mutator: Mutator
+    secure: Callable[[], Session] | None = None
+    shaken: int = 0  # connections whose TLS came about
+    broken: Counter[str] = attrs.Factory(Counter)  # those that were to break it, by stage
     sent: int = 0
     connections: int = 0
     stuck: int = 0
@@ -82,14 +92,25 @@ class Load:
         visitor.setblocking(False)
         visitor.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections += 1
-        visit = Visit(visitor, 1 + int(self.dice.random() * MOST_REQUESTS))
+        session = self.secure() if self.secure is not None else None
+        visit = Visit(visitor, 1 + int(self.dice.random() * MOST_REQUESTS), session)
         self._visits[visitor.fileno()] = visit
         self._epoll.register(visitor.fileno(), select.EPOLLIN)
-        self._send(visit, time.monotonic())
+        if session is None:
+            self._send(visit, time.monotonic())
+        else:
+            self.broken[session.stage] += bool(session.stage)
+            self._begin(visit, session, time.monotonic())
+
+    def _begin(self, visit: Visit, session: Session, now: float) -> None:
+        visit.since = now
+        self._waiting.append((now, visit))
+        with suppress(OSError):
+            visit.socket.send(session.begin())
 
     def _send(self, visit: Visit, now: float) -> None:
         """The next piece, of the next request where the last one is out; behind the last request the end."""
-        visit.since = now
+        visit.since, visit.begun = now, True
         self._waiting.append((now, visit))
         if not visit.pieces:
             if visit.left <= 0 or self.sent >= self.requests:
@@ -98,8 +119,9 @@ class Load:
             visit.pieces = self._cut(self.mutator.request())
             visit.left -= 1
             self.sent += 1
+        piece = visit.pieces.pop(0)
         with suppress(OSError):  # what the proxy wants no more; that it ended is read
-            visit.socket.send(visit.pieces.pop(0))
+            visit.socket.send(piece if visit.session is None else visit.session.seal(piece))
 
     def _cut(self, raw: bytes) -> list[bytes]:
         if self.dice.random() < 0.8:
@@ -117,6 +139,8 @@ class Load:
             visit.finished = True
             self._leaving.append((visit.since, visit))
             with suppress(OSError):
+                if visit.session is not None and visit.session.shaken:
+                    visit.socket.send(visit.session.leave())
                 visit.socket.shutdown(socket.SHUT_WR)
 
     def _read(self, visit: Visit, now: float) -> None:
@@ -130,10 +154,20 @@ class Load:
         if not data:
             self._close(visit)
             return
+        if visit.session is not None and not data.startswith(b"HTTP/1.1 400 "):  # which who spoke it hears in the clear
+            data = self._hear(visit, visit.session, data)
         if data.startswith(b"HTTP/1.1 "):
             self.statuses[data[9:12].decode("latin-1")] += 1
-        if not visit.finished:
+        if not visit.finished and (visit.session is None or data or (visit.session.shaken and not visit.begun)):
             self._send(visit, now)
+
+    def _hear(self, visit: Visit, session: Session, data: bytes) -> bytes:
+        was = session.shaken
+        said, outgoing = session.hear(data)
+        self.shaken += session.shaken and not was
+        with suppress(OSError):
+            visit.socket.send(outgoing)
+        return said
 
     def _look_at_the_late(self, now: float) -> None:
         """Who has got no answer sends what is left, or FIN; who said FIN long ago and is not let go counts as stuck."""
@@ -141,6 +175,9 @@ class Load:
         while waiting and waiting[0][0] <= now - PATIENCE:
             since, visit = waiting.popleft()
             if visit.since == since and not visit.finished and visit.socket.fileno() >= 0:
+                if visit.session is not None and not visit.session.shaken:
+                    self._wait_or_end(visit, visit.session, now)
+                    continue
                 if not visit.pieces and self.dice.random() < 0.7:
                     visit.left = 0
                 self._send(visit, now)
@@ -149,6 +186,14 @@ class Load:
             if visit.socket.fileno() >= 0:
                 self.stuck += 1
                 self._close(visit)
+
+    def _wait_or_end(self, visit: Visit, session: Session, now: float) -> None:
+        """A handshake may take its time where many shake hands; who has broken it says no more."""
+        visit.since = now
+        if session.stage in {"hello", "shaking"}:
+            self._end(visit)
+        else:
+            self._waiting.append((now, visit))
 
     def _close(self, visit: Visit) -> None:
         descriptor = visit.socket.fileno()
