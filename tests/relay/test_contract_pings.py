@@ -60,7 +60,7 @@ class Endpoint:
             await self._read()
 
     async def _read(self):
-        while data := await self.peer.sock.recv(1 << 16):
+        while data := await self.peer.receive():
             self.raw += data
             self._rest += data
             while size := whole(self._rest):

@@ -29,14 +29,6 @@ async def settled():
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-def waiting(peer):
-    """What has come for a peer and was not taken, without waiting for more."""
-    try:
-        return peer.sock._sock.recv(1 << 16)
-    except BlockingIOError:
-        return b""
-
-
 async def test_what_comes_meanwhile_stays_with_its_sender_and_arrives_whole_behind_it(engine):
     async with relayed(engine) as rig:
         before = rig.client.frame(TEXT, b"before")
@@ -47,7 +39,7 @@ async def test_what_comes_meanwhile_stays_with_its_sender_and_arrives_whole_behi
         await rig.client.send(up)
         await rig.upstream.send(down)
         await settled()
-        assert (waiting(rig.upstream), waiting(rig.client)) == (b"", b"")
+        assert (rig.upstream.waiting(), rig.client.waiting()) == (b"", b"")
         assert (rig.tunnel.to_upstream.bytes, rig.tunnel.to_client.bytes) == (len(before), 0)
         rig.tunnel.resume()
         assert await rig.upstream.take(len(up)) == up
@@ -127,7 +119,7 @@ async def test_an_end_that_comes_meanwhile_shows_behind_it(engine):
         closing = await rig.client.send_close(1000)
         rig.client.fin()
         await settled()
-        assert not rig.tunnel.closing and waiting(rig.upstream) == b""
+        assert not rig.tunnel.closing and rig.upstream.waiting() == b""
         rig.tunnel.resume()
         assert await rig.upstream.take(len(closing)) == closing
         answer = await rig.upstream.send_close(1000)
@@ -168,7 +160,7 @@ async def test_a_pong_that_was_held_back_is_heard_when_it_goes_on(engine, autoju
         rig.tunnel.resume()
         await trio.sleep(1)
         assert not rig.tunnel.closing
-        ping = frames_of(waiting(rig.client), client=True)
+        ping = frames_of(rig.client.waiting(), client=True)
         assert [opcode for opcode, _ in ping] == [PING]
 
 

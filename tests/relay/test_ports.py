@@ -6,11 +6,13 @@ import weakref
 import pytest
 import trio
 import trio.testing
+from support.tls_peers import tls_between
 from support.tunnels import as_socket, tcp_pair
 
 from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.ports import Link
+from trioproxy.tls import TlsStream
 
 
 class Lender:
@@ -54,3 +56,18 @@ async def test_what_was_borrowed_is_given_back_open_once_and_freed_at_once():
             gc.enable()
         await near.send_all(b"x")
         assert await far.receive_some(1) == b"x"
+
+
+async def test_of_a_stream_with_tls_the_socket_and_the_layer_are_borrowed():
+    near, far = await tcp_pair()
+    layer, _ = tls_between(to_client=True)
+    layer.decrypt_into(memoryview(b""), memoryview(bytearray(100)))
+    async with TlsStream(as_socket(near), layer) as near, as_socket(far) as far:
+        link = Link.borrow(tunnel_over(near, far), LENDER)
+        assert (link.client.fd, link.client.tls, link.upstream.tls) == (near.fileno(), layer, None)
+        assert link.client.sealed and link.upstream.sealed
+        assert not link.client.left_over
+        layer.feed(b"\x17")
+        assert link.client.left_over
+        link.give_back()
+        assert not layer.closed

@@ -6,6 +6,7 @@ Whole proxies are in `support.proxy`; hand-made frames in `support.frames`.
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -14,6 +15,7 @@ import attrs
 import trio
 import trio.testing
 from support.frames import CLOSE, MASK, close_payload, frame
+from support.tls_peers import TlsEnd, tls_between
 from wsproto.frame_protocol import FrameProtocol
 
 from trioproxy.config import WebSocketConfig
@@ -21,6 +23,7 @@ from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import Pump
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.sockets import Socket
+from trioproxy.tls import TlsStream
 from trioproxy.transport import NOTSENT_BYTES
 
 if TYPE_CHECKING:
@@ -28,33 +31,51 @@ if TYPE_CHECKING:
 
     from trioproxy.errors import Ending
 
-ENGINES = ["streams", "pump"]
+ENGINES = ["streams", "pump", "pump-tls"]
+TLS_ENGINES = ["pump-tls", "pump-tls-client", "pump-tls-upstream", "pump-tls-1.2", "streams-tls"]
+PIECE = 256 * 1024  # bytes a peer encrypts at once
 SMALL = 32 * 1024  # bytes asked for as a socket buffer; with much less, TCP's timers make a test slow
 
 
 @attrs.define(eq=False)
 class Peer:
-    """The far end of one of the tunnel's sockets."""
+    """The far end of one of the tunnel's sockets, with TLS or without."""
 
     sock: trio.socket.SocketType
     mask: bytes | None
+    tls: TlsEnd | None = None
     received: bytearray = attrs.field(factory=bytearray, init=False)
 
     def frame(self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> bytes:
         return frame(opcode, payload, fin=fin, mask=self.mask, rsv=rsv)
 
     async def send(self, data: bytes) -> None:
-        while data:
-            data = data[await self.sock.send(data) :]
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
+            await self.send_octets(self.tls.encrypt(piece) if self.tls else piece)
+
+    async def send_octets(self, octets: bytes) -> None:
+        """As they travel."""
+        while octets:
+            octets = octets[await self.sock.send(octets) :]
 
     async def send_close(self, code: int = 1000) -> bytes:
         sent = self.frame(CLOSE, close_payload(code))
         await self.send(sent)
         return sent
 
+    async def receive(self) -> bytes:
+        """What comes next; nothing at FIN."""
+        while octets := await self.sock.recv(1 << 16):
+            data = self.tls.decrypt(octets) if self.tls else octets
+            if data:
+                return data
+        assert not self.tls or self.tls.ended, "FIN without close_notify"
+        return b""
+
     async def take(self, size: int) -> bytes:
         """Exactly so many bytes, or what comes before FIN."""
-        while len(self.received) < size and (data := await self.sock.recv(1 << 16)):
+        while len(self.received) < size and (data := await self.receive()):
             self.received += data
         taken = bytes(self.received[:size])
         del self.received[:size]
@@ -64,7 +85,17 @@ class Peer:
         """All up to FIN."""
         return await self.take(1 << 40)
 
+    def waiting(self) -> bytes:
+        """What has come and was not taken, without waiting for more."""
+        try:
+            octets = self.sock._sock.recv(1 << 16)  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return b""
+        return self.tls.decrypt(octets) if self.tls else octets
+
     def fin(self) -> None:
+        if self.tls:
+            self.sock._sock.send(self.tls.close_notify())  # type: ignore[attr-defined]
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -134,8 +165,28 @@ async def unix_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
     return trio.socket.socketpair()
 
 
+@attrs.define(eq=False)
+class Engine:
+    """A relay that runs, and where its tunnels are to have TLS."""
+
+    relay: Any
+    name: str
+
+    @property
+    def registered(self) -> int:
+        return getattr(self.relay, "registered", 0)
+
+    def tls_to(self, side: str) -> bool:
+        _, tls, which = [*self.name.split("-"), "", ""][:3]
+        return bool(tls) and which in {"", "1.2", side}
+
+    @property
+    def version(self) -> ssl.TLSVersion | None:
+        return ssl.TLSVersion.TLSv1_2 if self.name.endswith("1.2") else None
+
+
 @asynccontextmanager
-async def engine_running(engine: str) -> AsyncIterator[Any]:
+async def engine_running(engine: str) -> AsyncIterator[Engine]:
     """The relay of that name. At the end it must have been the one that moved the bytes."""
     calls = 0
 
@@ -153,14 +204,14 @@ async def engine_running(engine: str) -> AsyncIterator[Any]:
         mock.patch.object(stream, "receive_some", counted(stream.receive_some)),
     ):
         async with trio.open_nursery() as nursery:
-            if engine == "pump":
+            if engine.startswith("pump"):
                 pump = Pump(_raise)
                 await nursery.start(pump.serve)
-                yield pump
+                yield Engine(pump, engine)
                 assert pump.registered == 0, "descriptors were left behind"
                 assert calls == 0 and pump.turns
             else:
-                yield StreamsRelay()
+                yield Engine(StreamsRelay(), engine)
                 assert calls
             nursery.cancel_scope.cancel()
 
@@ -171,11 +222,18 @@ def _raise(error: Exception) -> None:
 
 @asynccontextmanager
 async def tunnel_between(
-    relay: Any, pair: Any = unix_pair, *, buffers: Any = lambda *_: None, before: Any = lambda _: None, **settings: Any
+    relay: Any,
+    pair: Any = unix_pair,
+    *,
+    buffers: Any = lambda *_: None,
+    before: Any = lambda _: None,
+    prepare: Any = lambda _: None,
+    **settings: Any,
 ) -> AsyncIterator[Rig]:
-    """A tunnel that `relay` runs; both streams are closed when it is over, as a connection would.
+    """A tunnel that `relay`, or an `Engine`'s, runs; both streams are closed when it is over, as a connection would.
 
-    `settings` are keys of [websocket], and of Tunnel. `buffers` is called with the four sockets, `before` with the tunnel before it runs.
+    `settings` are keys of [websocket], and of Tunnel. `buffers` is called with the four sockets, `before` with the tunnel before it runs,
+    `prepare` with the whole rig.
     """
     client, near_client = await pair()
     upstream, near_upstream = await pair()
@@ -183,15 +241,29 @@ async def tunnel_between(
     names = {field.name for field in attrs.fields(WebSocketConfig)} & settings.keys()
     websocket = WebSocketConfig(**{name: settings.pop(name) for name in names})
     values = {"settings": websocket, "extensions": False, "idle_timeout": 3600.0, "close_timeout": 5.0, **settings}
-    tunnel = Tunnel(as_socket(near_client), as_socket(near_upstream), **values)
+    engine = relay if isinstance(relay, Engine) else Engine(relay, "")
+    client_end, upstream_end = Peer(client, MASK), Peer(upstream, None)
+    tunnel = Tunnel(
+        _stream(near_client, client_end, engine, "client"),
+        _stream(near_upstream, upstream_end, engine, "upstream"),
+        **values,
+    )
     before(tunnel)
-    rig = Rig(relay, tunnel, Peer(client, MASK), Peer(upstream, None), trio.CancelScope())
+    rig = Rig(engine.relay, tunnel, client_end, upstream_end, trio.CancelScope())
+    prepare(rig)
     with client, upstream:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.run)
             await trio.testing.wait_all_tasks_blocked()
             yield rig
             rig.cancel_scope.cancel()
+
+
+def _stream(near: trio.socket.SocketType, far: Peer, engine: Engine, side: str) -> Socket | TlsStream:
+    if not engine.tls_to(side):
+        return as_socket(near)
+    layer, far.tls = tls_between(to_client=side == "client", version=engine.version)
+    return TlsStream(as_socket(near), layer)
 
 
 @asynccontextmanager

@@ -38,6 +38,18 @@ def shake(client, server):
     return client, server
 
 
+@pytest.fixture
+def server_side_of(trusted):
+    """With so many tickets for later sessions."""
+
+    def server_side_of(tickets):
+        context = trusted.server("localhost")
+        context.num_tickets = tickets
+        return context
+
+    return server_side_of
+
+
 @pytest.fixture(params=VERSIONS, ids=lambda version: version.name)
 def pair(request, trusted, server_side):
     context = trusted.client()
@@ -83,15 +95,15 @@ def test_all_that_came_is_decrypted_at_once_however_many_records_it_is(pair, siz
     assert client.records == -(-size // RECORD)
 
 
-@pytest.mark.parametrize("begun", [False, True], ids=["", "in the middle of a record"])
+@pytest.mark.parametrize("begun", [0, 3, 5, 10], ids=["", "inside a header", "behind it", "inside a record"])
 def test_it_comes_octet_by_octet(pair, begun):
     client, server = pair
     octets = client.encrypt(b"slowly") + client.encrypt(b" but surely") + client.encrypt(b"x" * 1000)
     found = b""
     if begun:
-        server.feed(octets[:10])
+        server.feed(octets[:begun])
         assert server.decrypt(1) is None
-        octets = octets[10:]
+        octets = octets[begun:]
     for octet in octets:
         found += taken(server, bytes([octet]))
     assert found == b"slowly but surely" + b"x" * 1000
@@ -174,6 +186,21 @@ def test_octets_changed_on_the_way_are_noticed_and_what_came_before_is_not_lost(
             attempt()
     assert taken(client, alert) == b""
     assert "alert bad record mac" in client.broken
+
+
+@pytest.mark.parametrize("tickets", [16, 17])
+def test_who_sends_nothing_but_records_of_tls_itself_is_not_served_for_ever(trusted, server_side_of, tickets):
+    client, server = TlsLayer.client(trusted.client(), "localhost"), TlsLayer.server(server_side_of(tickets))
+    while not client.handshake():
+        server.feed(client.take_outgoing())
+        server.handshake()
+        client.feed(server.take_outgoing())
+    server.feed(client.take_outgoing())
+    assert server.handshake()
+    flood = server.take_outgoing()
+    assert taken(client, flood + server.encrypt(b"data")) == (b"data" if tickets == 16 else b"")
+    assert client.broken == ("" if tickets == 16 else "too many records without data")
+    assert not client.tail
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,19 @@ async def test_octets_changed_on_the_way_break_it(shake):
         await server.receive_some()
     with pytest.raises(trio.BrokenResourceError):
         await server.send_all(b"x")
+    with pytest.raises(trio.BrokenResourceError, match="alert bad record mac"):
+        await client.receive_some()
     client.close()
+    server.close()
+
+
+async def test_a_reset_says_no_end_before(shake):
+    client, server = await shake()
+    client.reset_on_close()
+    client.close()
+    with pytest.raises(trio.BrokenResourceError):  # it had the server's tickets unread, so even a Unix socket is reset
+        await server.receive_some()
+    assert not server.layer.ended
     server.close()
 
 

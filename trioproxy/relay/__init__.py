@@ -15,7 +15,7 @@ import attrs
 from trioproxy.relay.direction import Direction
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.relay.tunnel import Tunnel
-from trioproxy.sockets import Socket
+from trioproxy.tls import OverSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -48,7 +48,7 @@ class Relay(Protocol):
 
 @attrs.frozen
 class _ByStream:
-    """The fast engine for sockets, the portable one for all else."""
+    """The fast engine for sockets, with or without TLS, the portable one for all else."""
 
     fast: Relay
     portable: Relay
@@ -59,7 +59,7 @@ class _ByStream:
 
     def run(self, tunnel: Tunnel) -> Coroutine[Any, Any, Ending]:
         # Not async: a frame more would lie under every tunnel as long as it is open.
-        sockets = isinstance(tunnel.client, Socket) and isinstance(tunnel.upstream, Socket)
+        sockets = isinstance(tunnel.client, OverSocket) and isinstance(tunnel.upstream, OverSocket)
         return (self.fast if sockets else self.portable).run(tunnel)
 
 

@@ -3,36 +3,33 @@
 An epoll descriptor is itself pollable, so Trio wakes one task for any number of sockets. Each ready socket is read
 into the shared buffer, its frame headers are scanned, and what was read is sent on from there: no task switch, no
 allocation and no epoll_ctl per message. A tunnel that waits owns no buffer, and its task is parked. What a read, an
-end or a deadline means is decided in `relay.tunnel`, as for the portable engine.
+end or a deadline means is decided in `relay.tunnel`, as for the portable engine. Writing, and all that is TLS's, is in
+`ports` and `intake`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import select
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trioproxy.errors import Ending, Reason
+from trioproxy.relay.intake import DENSE_READ, HEADROOM, Intake
 from trioproxy.relay.ports import Link, Port
 from trioproxy.relay.tunnel import SWEEP, Tunnel
-from trioproxy.sockets import Socket
+from trioproxy.tls import socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-READ_SIZE: Final = 256 * 1024  # above it nothing is gained; also the most a slow reader makes a direction hold
-HEADROOM: Final = 256  # before what is read, for the up to 131 bytes that were held back
 BATCH: Final = 64  # events asked for at once
 ALLOWANCE: Final = 4 * 1024 * 1024  # bytes between two checkpoints ...
 TURN: Final = 64 * 1024  # ... of which any turn takes this besides what it reads: so 64 turns with small messages
 # A read may hold 40,000 frames of 6 bytes, and scanning those takes 30 ms: who floods is read in portions of about a
 # millisecond, and so often between two checkpoints that others wait for some of them and not for all.
 DENSE: Final = 4096  # frames in a read from where on its sender is one who floods; messages of 64 bytes are no flood
-DENSE_READ: Final = 8 * 1024
 DENSE_TURN: Final = 512 * 1024  # what a turn takes of the allowance then
 SPARSE: Final = 128  # frames in a portion up to which it was one
 SLICE: Final = 256  # tunnels whose deadlines are looked at between two checkpoints
@@ -43,7 +40,7 @@ LOOK: Final = 0  # in place of epoll's events: something was decided about the t
 
 
 class Pump:
-    """Carries tunnels whose two streams are `Socket`s, while `serve` runs.
+    """Carries tunnels whose two streams are `Socket`s or `TlsStream`s, while `serve` runs.
 
     `report` is called with an exception that is a bug, while it is being handled; only the tunnel it concerns ends.
     `turns` counts events served and `control_calls` calls of epoll_ctl: in a steady state the second stands still.
@@ -56,12 +53,10 @@ class Pump:
         self.control_calls = 0
         self._report = report
         self._epoll = select.epoll()
-        self._ports: dict[int, Port] = {}
+        self._ports: dict[int, Port] = {}  # of tunnels without TLS
+        self._sealed: dict[int, Port] = {}  # with TLS on either side: looked for only where the others have none
         self._lot = trio.lowlevel.ParkingLot()  # where the sweep waits while there is no tunnel
-        self._buffer = bytearray(HEADROOM + READ_SIZE)
-        self._view = memoryview(self._buffer)
-        self._room = (self._view[HEADROOM:],)  # as readv takes it
-        self._portion = (self._view[HEADROOM : HEADROOM + DENSE_READ],)
+        self._intake = Intake()
         self._dense: set[int] = set()  # descriptors of those who flood
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -72,7 +67,7 @@ class Pump:
                 task_status.started()
                 await self._serve()
         finally:
-            for tunnel in [port.link.tunnel for port in self._ports.values()]:
+            for tunnel in [port.link.tunnel for port in (*self._ports.values(), *self._sealed.values())]:
                 tunnel.cut()
             self._epoll.close()
 
@@ -98,8 +93,8 @@ class Pump:
         """Forget both sockets at once. Idempotent."""
         link.tunnel.engine = None
         for port in (link.client, link.upstream):
-            if self._ports.get(port.fd) is port:
-                del self._ports[port.fd]
+            if self._holds(port):
+                (self._sealed if port.sealed else self._ports).pop(port.fd)
                 self._dense.discard(port.fd)
             if port.events:
                 self.control_calls += 1
@@ -109,13 +104,17 @@ class Pump:
 
     def look(self, tunnel: Tunnel) -> None:
         """Something was decided about the tunnel: do what follows from it."""
-        if isinstance(tunnel.client, Socket):
-            self._turns(((tunnel.client.fileno(), LOOK),), ALLOWANCE)
+        if (client := socket_of(tunnel.client)) is not None:
+            self._turns(((client.fileno(), LOOK),), ALLOWANCE)
 
     @property
     def registered(self) -> int:
         """How many descriptors the pump has in its hands."""
-        return len(self._ports)
+        return len(self._ports) + len(self._sealed)
+
+    def _holds(self, port: Port) -> bool:
+        """Whether its tunnel goes on: else its descriptor may be another's by now."""
+        return (self._ports.get(port.fd) or self._sealed.get(port.fd)) is port
 
     # Taking turns.
 
@@ -139,15 +138,22 @@ class Pump:
         """Serve events until the allowance is used up; returns how many were served and what is left of it."""
         # Longer than the house likes: this loop is the hot path, and a call it does not make is about 0.5 % of the
         # proxy's CPU for a small message (64-byte echo over 64 tunnels).
-        ports, buffer, view, room, dense = self._ports, self._buffer, self._view, self._room, self._dense
+        ports, intake, dense = self._ports, self._intake, self._dense
+        buffer, view, room = intake.buffer, intake.view, intake.room
         now = trio.current_time()  # once a batch: a look at the clock costs as much as scanning a header
         served = 0
         for fd, event in events:
             served += 1
             port = ports.get(fd)
-            if port is None:  # its tunnel ended earlier in this batch
-                continue
             try:
+                if port is None:
+                    port = self._sealed.get(fd)
+                    if port is None:  # its tunnel ended earlier in this batch
+                        continue
+                    allowance -= self._sealed_turn(port, event, now)
+                    if allowance <= 0:
+                        break
+                    continue
                 if event != IN and not self._unusual(port, event):
                     continue
                 if not port.events & IN:  # no longer wanted since epoll said so
@@ -156,7 +162,7 @@ class Pump:
                 try:
                     if dense and fd in dense:
                         allowance -= DENSE_TURN
-                        size = os.readv(fd, self._portion)
+                        size = os.readv(fd, intake.portion)
                     else:
                         size = os.readv(fd, room)
                 except BlockingIOError:
@@ -199,7 +205,7 @@ class Pump:
                 if allowance <= 0:
                     break
             except Exception as error:  # noqa: BLE001 -- one of three: a bug must not end the other tunnels
-                self._fault(port, error)
+                self._fault(fd, error)
         self.turns += served
         return served, allowance
 
@@ -215,94 +221,76 @@ class Pump:
         if event == LOOK:
             self._advance(port.link)
             return False
-        if port.unsent is not None and port.events & OUT:  # room, or an error that writing will show
-            self._flush(port, port.unsent)
+        if port.events & OUT and port.flush():  # there is room, or an error that writing shows
+            self._advance(port.link)
         return bool(event & ~OUT)
 
-    def _source_ended(self, port: Port, reason: Reason) -> None:
-        port.link.tunnel.source_ended(port.source, reason)
+    def _source_ended(self, port: Port, reason: Reason, detail: str = "") -> None:
+        port.link.tunnel.source_ended(port.source, reason, detail)
         self._advance(port.link)
 
     def _take(self, port: Port, size: int) -> None:
         """Digest what was just read, in a direction with something held, owed or muted."""
-        way, start, stop = port.source, HEADROOM - len(port.source.held), HEADROOM + size
-        self._buffer[start:HEADROOM] = way.held
-        before = way.scanner.frames
-        end, behind = port.link.tunnel.digest(way, self._buffer, start, stop)
+        before = port.source.scanner.frames
+        self._intake.digest(port, size)
         if size >= DENSE_READ:
-            self._weigh(port.fd, way.scanner.frames - before)
-        self._pass(port, self._view[start:end], behind)
+            self._weigh(port.fd, port.source.scanner.frames - before)
+        self._advance(port.link)
 
     def _pass(self, port: Port, data: bytes | memoryview, behind: bytes) -> None:
         """Send what came from this port, and what is to go out behind it, to the other one."""
-        self._send(port.peer, data)
-        self._send(port.peer, behind)
+        port.peer.send(data)
+        port.peer.send(behind)
         self._advance(port.link)
 
-    # Writing.
-
-    def _send(self, port: Port, data: bytes | memoryview) -> None:
-        """Send, or keep what the socket does not take."""
-        if not data or port.sink.lost:
-            return
-        if port.unsent is not None:
-            port.unsent = memoryview(bytes(port.unsent) + data)
-            return
+    def _sealed_turn(self, port: Port, event: int, now: float) -> int:
+        """Serve one event of a tunnel with TLS on either side; returns what that takes of the allowance."""
+        if (event != IN and not self._unusual(port, event)) or not port.events & IN:
+            return 0
+        dense = port.fd in self._dense
         try:
-            sent = os.write(port.fd, data)
+            size = self._intake.read(port, dense=dense)
         except BlockingIOError:
-            sent = 0
+            return 0
         except OSError:
-            port.link.tunnel.sink_lost(port.sink)
-            return
-        if sent < len(data):
-            port.unsent = memoryview(bytes(data[sent:]))
-            port.sink.stalled = trio.current_time()
-
-    def _flush(self, port: Port, unsent: memoryview) -> None:
-        """Go on with what is unsent, now that there may be room."""
-        try:
-            sent = os.write(port.fd, unsent)
-        except BlockingIOError:
-            return
-        except OSError:
-            port.link.tunnel.sink_lost(port.sink)
-        else:
-            port.unsent = unsent[sent:]
-            port.sink.stalled = trio.current_time()
-        if not port.unsent or port.sink.lost:
-            port.unsent = None
-            port.sink.stalled = math.inf
+            self._source_ended(port, Reason.RESET)
+            return TURN
+        if not size:  # TLS need not have said so before: whether a tunnel was complete its Close frames tell
+            self._source_ended(port, Reason.CLOSED)
+            return TURN
+        way = port.source
+        bytes_before, frames_before = way.bytes, way.scanner.frames
+        follows = self._intake.pass_on(port, size, now)
+        if size >= DENSE_READ and way.bytes != bytes_before:  # inside a long record nothing is known of its frames
+            records = 0 if port.tls is None else port.tls.records
+            self._weigh(port.fd, max(way.scanner.frames - frames_before, records))
+        if follows:
             self._advance(port.link)
+        return size + (DENSE_TURN if dense else TURN)
+
+    def _catch_up(self, link: Link) -> None:
+        """Take in what the handshakes have left inside TLS, where that is wanted by now."""
+        for port in (link.client, link.upstream):
+            if port.unread and port.readable:
+                port.unread = False
+                self._intake.pass_on(port, 0, trio.current_time())
 
     # What follows from a decision.
 
     def _advance(self, link: Link) -> None:
         """Do what the tunnel decided: frames of ours that are due, FINs, watching the right events, the end."""
         while not link.tunnel.over:
-            self._pay(link.client)
-            self._pay(link.upstream)
+            link.client.pay()
+            link.upstream.pay()
             if not link.tunnel.settle():
+                if (link.client.unread and link.client.readable) or (link.upstream.unread and link.upstream.readable):
+                    self._catch_up(link)
+                    continue
                 self._watch(link.client)
                 self._watch(link.upstream)
                 return
         self.let_go(link)
         link.wake()
-
-    def _pay(self, port: Port) -> None:
-        """Send what is due to this port's side besides the bytes of the other."""
-        way = port.sink
-        if way.due:
-            self._send(port, way.inject())
-        if way.lost:
-            port.unsent = None
-        elif way.fin and not way.finished and port.unsent is None:
-            try:
-                port.stream.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                port.link.tunnel.sink_lost(way)
-            else:
-                way.finished = True
 
     def _watch(self, port: Port) -> None:
         """Have epoll report what can be served.
@@ -310,12 +298,9 @@ class Pump:
         A port that is not to be read is not watched at all unless there is something to send: a reset or a hang-up
         cannot be masked and would be reported over and over. Those of a suspended tunnel are not, either.
         """
-        wanted = 0
-        if not port.link.tunnel.suspended:
-            if not port.source.ended and (port.peer.unsent is None or port.source.muted):
-                wanted |= IN
-            if port.unsent is not None:
-                wanted |= OUT
+        wanted = IN if port.readable else 0
+        if port.unsent is not None and not port.link.tunnel.suspended:
+            wanted |= OUT
         if wanted == port.events:
             return
         self.control_calls += 1
@@ -327,9 +312,10 @@ class Pump:
             self._epoll.register(port.fd, wanted)
         port.events = wanted
 
-    def _fault(self, port: Port, error: Exception) -> None:
+    def _fault(self, fd: int, error: Exception) -> None:
         self._report(error)
-        if self._ports.get(port.fd) is port:  # else its tunnel is over already
+        port = self._ports.get(fd) or self._sealed.get(fd)
+        if port is not None:  # else its tunnel is over already
             link = port.link
             link.tunnel.fault(error)
             self.let_go(link)
@@ -340,13 +326,15 @@ class Pump:
     def _attach(self, link: Link) -> None:
         tunnel, now = link.tunnel, trio.current_time()
         for port in (link.client, link.upstream):
-            self._ports[port.fd] = port
+            (self._sealed if port.sealed else self._ports)[port.fd] = port
             port.source.active = now
         for port, early in ((link.client, tunnel.early_to_upstream), (link.upstream, tunnel.early_to_client)):
             if early and not tunnel.over:
                 port.source.bytes += len(early)
                 end, behind = tunnel.digest(port.source, early, 0, len(early))
                 self._pass(port, early[:end], behind)
+        if not tunnel.over:
+            link.client.unread, link.upstream.unread = link.client.left_over, link.upstream.left_over
         self._advance(link)
         if tunnel.over:
             return
@@ -357,14 +345,15 @@ class Pump:
     async def _sweep(self) -> None:
         """Look at every tunnel's deadlines once in `SWEEP` seconds."""
         while True:
-            if not self._ports:
+            if not self.registered:
                 await self._lot.park()
             await trio.sleep(SWEEP)
-            clients = [port for port in self._ports.values() if port is port.link.client]
+            ports = (*self._ports.values(), *self._sealed.values())
+            clients = [port for port in ports if port is port.link.client]
             for first in range(0, len(clients), SLICE):
                 now = trio.current_time()
                 for port in clients[first : first + SLICE]:
-                    if self._ports.get(port.fd) is port and port.link.tunnel.tick(now):
+                    if self._holds(port) and port.link.tunnel.tick(now):
                         self._turns([(port.fd, LOOK)], ALLOWANCE)
                 await trio.lowlevel.checkpoint()
 

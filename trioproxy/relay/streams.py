@@ -13,7 +13,7 @@ import trio
 
 from trioproxy.errors import Ending, Reason
 from trioproxy.relay.tunnel import SWEEP, Tunnel
-from trioproxy.tls import OverSocket
+from trioproxy.tls import OverSocket, TlsError
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction
@@ -111,13 +111,15 @@ class _Carrier:
 
     async def _read(self) -> bytes:
         """What the source sends next; empty if it has ended."""
-        reason = Reason.CLOSED
+        reason, detail = Reason.CLOSED, ""
         try:
             if data := bytes(await self.source.receive_some(READ_SIZE)):
                 return data
-        except trio.BrokenResourceError:
+        except trio.BrokenResourceError as error:
             reason = Reason.RESET
-        self.tunnel.source_ended(self.way, reason)
+            if isinstance(error.__cause__, TlsError):
+                reason, detail = Reason.TLS, str(error)
+        self.tunnel.source_ended(self.way, reason, detail)
         self._settle()
         return b""
 

@@ -188,15 +188,15 @@ class Tunnel:
             way.muted = True
         return end, behind
 
-    def source_ended(self, way: Direction, reason: Reason) -> None:
-        """The source sent FIN (`Reason.CLOSED`) or RST (`Reason.RESET`)."""
+    def source_ended(self, way: Direction, reason: Reason, detail: str = "") -> None:
+        """The source sent FIN (`Reason.CLOSED`) or RST (`Reason.RESET`), or what is no TLS (`Reason.TLS`)."""
         other = self._other(way)
-        if other.lost:  # a write had the error of the RST, so the read behind it looks like FIN
+        if other.lost and reason is Reason.CLOSED:  # a write had the error of the RST, so the read behind it shows FIN
             reason = Reason.RESET
-        elif reason is Reason.RESET:
+        elif reason is not Reason.CLOSED:
             self.sink_lost(other)
         if way.close_code is None:
-            self._conclude(way.source, reason)
+            self._conclude(way.source, reason, detail)
         way.ended = way.fin = True
         self._owe(way, self._absence(way))
         if way.owed and not way.on_boundary:  # no Close fits inside a frame

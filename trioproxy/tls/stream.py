@@ -13,13 +13,13 @@ import attrs
 import trio
 
 from trioproxy.sockets import Socket
-from trioproxy.tls.layer import TlsEndedError, TlsError, TlsLayer
+from trioproxy.tls.layer import LONGEST, TlsEndedError, TlsError, TlsLayer
 
 if TYPE_CHECKING:
     import ssl
     from typing import Self
 
-_READ_SIZE: Final = 64 * 1024
+_READ_SIZE: Final = LONGEST  # no more is ever decrypted at once, and OpenSSL keeps the memory of what it was fed
 _Shaking = TypeVar("_Shaking", bound="TlsStream")
 
 
@@ -86,6 +86,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         try:
             return self.layer.decrypt(most)
         except TlsError as error:
+            self._say(self.layer.take_outgoing())  # the alert
             raise trio.BrokenResourceError(str(error)) from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -143,10 +144,15 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     def close(self) -> None:
         """Close at once, saying so if that can be said at once; who waits for it is woken with ClosedResourceError."""
+        if not self.layer.closed:
+            self._say(self.layer.close())
+        self.socket.close()
+
+    def _say(self, octets: bytes) -> None:
+        """Send these if that can be done at once, and not inside a record."""
         if self.socket.fileno() >= 0 and not self._torn:
             with contextlib.suppress(OSError):
-                os.write(self.socket.fileno(), self.layer.close())
-        self.socket.close()
+                os.write(self.socket.fileno(), octets)
 
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""
