@@ -1,18 +1,24 @@
 """Every request of the corpus over TCP, through a whole proxy; h11 reads what the upstream gets.
 
 Each comes as a whole, octet by octet, and in two pieces: cut at some places here, at all of them where TRIOPROXY_CORPUS=all.
+A tenth of them comes over TLS, too.
 What the parser alone makes of the same bytes is tested beside the corpus.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 import h11
+from support.certificates import authority
 from support.corpus import Case, Reading, load_cases
 from support.deliveries import Delivery, batches, deliveries, proxy_on_stage, send_in_step, undated
+from support.tls_client import client_context
+from support.tls_end import TlsEnd
 
+from trioproxy.config import ListenerConfig, ListenerTlsConfig
 from trioproxy.wire.http1 import RequestParser
 
 if TYPE_CHECKING:
@@ -108,6 +114,8 @@ def without_client(request: Arrived) -> Arrived:
 async def deliver(running: Stage, upstream: Upstream, batch: list[Delivery]) -> list[Outcome]:
     ends = [running.client(each.source) for each in batch]
     await running.settle(upstream)
+    while sum(end.look() for end in ends):  # handshakes
+        await running.settle(upstream)
     await send_in_step(running, list(zip(ends, batch, strict=True)), upstream)
     for end, delivery in zip(ends, batch, strict=True):
         if delivery.case.half_close:
@@ -198,3 +206,21 @@ async def test_every_piece_is_read_by_itself(monkeypatch):
             running.clear(lambda _: True)
             assert pieces == list(delivery.pieces)
     assert [len(delivery.pieces) for delivery in ways] == [1, *[2] * (len(ways) - 2), len(case.raw)]
+
+
+async def test_a_tenth_of_them_meets_it_over_tls_too(tmp_path):
+    trusted = authority(tmp_path)
+    files = trusted.issue("localhost")
+    tls = ListenerTlsConfig(certificate=files.certificate, key=files.key)
+    connected = partial(TlsEnd, context=client_context(trusted.file))
+    some = [Delivery(case, (case.raw,), number) for number, case in enumerate(CASES) if not number % 10]
+    upstream = Upstream()
+    async with proxy_on_stage(listener=ListenerConfig(address="127.0.0.1:0", tls=tls), connected=connected) as running:
+        for batch in batches(some):
+            for delivery, outcome in zip(batch, await deliver(running, upstream, batch), strict=True):
+                try:
+                    judge(delivery.case, outcome)
+                except AssertionError as error:
+                    error.add_note(str(delivery))
+                    raise
+    assert len(some) > 50

@@ -103,7 +103,9 @@ class Browser:
     endpoint: str
 
     @asynccontextmanager
-    async def page(self, url: str, *, size: tuple[int, int] = (1280, 900), dark: bool = False) -> AsyncIterator[Page]:
+    async def page(
+        self, url: str, *, size: tuple[int, int] = (1280, 900), dark: bool = False, any_certificate: bool = False
+    ) -> AsyncIterator[Page]:
         """A tab with a storage of its own at `url`, closed at the end."""
         async with (
             open_websocket_url(self.endpoint, max_message_size=MOST_OCTETS) as socket,
@@ -117,6 +119,7 @@ class Browser:
             page = Page(wire, attached["sessionId"])
             for domain in ("Page", "Runtime", "Network", "Log"):
                 await page.call(f"{domain}.enable")
+            await page.call("Security.setIgnoreCertificateErrors", ignore=any_certificate)
             await page.shape(size, dark=dark)
             await page.load("Page.navigate", url=url)
             yield page

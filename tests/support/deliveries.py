@@ -11,7 +11,7 @@ import random
 import re
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from support.http_parsing import bytewise, every_cut
@@ -110,10 +110,10 @@ async def send_in_step(
 
 
 @asynccontextmanager
-async def proxy_on_stage() -> AsyncIterator[Stage]:
-    """A stage whose proxy is patient; at the end nothing is left open, and no bug was met."""
+async def proxy_on_stage(**how: Any) -> AsyncIterator[Stage]:
+    """A stage whose proxy is patient; at the end nothing is left open, and no bug was met. `how` is as for `stage`."""
     log = Log.memory()
-    async with stage(log=log, pool=KEEPING, timeouts=PATIENT) as running:
+    async with stage(log=log, pool=KEEPING, timeouts=PATIENT, **how) as running:
         yield running
         running.clear(lambda _: True)
         await running.settle()

@@ -116,7 +116,11 @@ def upgrade_answer(request: Head, *lines: str) -> bytes:
 
 async def open_websocket(address: str, path: str = "/", *lines: str) -> WebSocket:
     """A client's end; AssertionError with the answer if it is not a 101."""
-    http = HttpConnection(await dial(address))
+    return await upgraded(HttpConnection(await dial(address)), path, *lines)
+
+
+async def upgraded(http: HttpConnection, path: str = "/", *lines: str) -> WebSocket:
+    """The same on a connection that is there already."""
     try:
         await http.send(upgrade_request(path, *lines))
         head = await http.head()

@@ -80,12 +80,13 @@ class Stage:
     address: tuple[str, int]
     listener: socket.socket
     proxy: Proxy
+    connected: Callable[[socket.socket], Any]  # makes a client's end
     upstreams: list[End] = attrs.Factory(list)
     clients: list[End] = attrs.Factory(list)
 
     def client(self, source: str = "127.0.0.1") -> End:
         """A connection to the proxy from this address, closed by `clear`."""
-        self.clients.append(_end(socket.create_connection(self.address, source_address=(source, 0))))
+        self.clients.append(_end(socket.create_connection(self.address, source_address=(source, 0)), self.connected))
         return self.clients[-1]
 
     async def settle(self, play: Callable[[End], None] | None = None) -> None:
@@ -116,17 +117,25 @@ class Stage:
                 ends.remove(end)
 
 
-def _end(connected: socket.socket) -> End:
+def _end(connected: socket.socket, make: Callable[[socket.socket], Any] = End) -> Any:
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # nothing may wait for an acknowledgement
     connected.setblocking(False)
-    return End(connected)
+    return make(connected)
 
 
 @asynccontextmanager
 async def stage(
-    *, log: Log | None = None, pool: PoolConfig = POOL, listener: ListenerConfig = LISTENER, **tables: Any
+    *,
+    log: Log | None = None,
+    pool: PoolConfig = POOL,
+    listener: ListenerConfig = LISTENER,
+    connected: Callable[[socket.socket], Any] = End,
+    **tables: Any,
 ) -> AsyncIterator[Stage]:
-    """With `tables` of the configuration besides; routes have its time-outs, `pool` gets the upstream."""
+    """With `tables` of the configuration besides; routes have its time-outs, `pool` gets the upstream.
+
+    `connected` makes the ends of clients, which behave like an `End`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         upstream = UpstreamConfig(address="{}:{}".format(*server.getsockname()))
@@ -139,7 +148,7 @@ async def stage(
             **tables,
         )
         async with trioproxy.serve(config, log=log) as proxy:
-            running = Stage(split_address(proxy.listeners[0].address), server, proxy)
+            running = Stage(split_address(proxy.listeners[0].address), server, proxy, connected)
             try:
                 yield running
             finally:
