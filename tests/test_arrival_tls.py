@@ -15,7 +15,7 @@ from support import arriving
 from support.certificates import authority
 from support.frames import BINARY, CLOSE, WebSocket, close_payload, frame, upgrade_request
 from support.http_client import get_request, reset
-from support.proxy_headers import line
+from support.proxy_headers import LOCAL, line
 from support.tls_client import Split, client_context, fail, hello, secured, why
 from trio.testing import wait_all_tasks_blocked
 
@@ -169,6 +169,17 @@ async def test_behind_a_proxy_header_failures_are_the_named_clients_too(running,
         assert (said["client"], said["reason"]) == (CLIENT, "tls")
 
 
+async def test_who_comes_with_a_proxy_header_and_no_hello_has_done_no_wrong(running, autojump_clock):
+    # A load balancer's check, or its client that says nothing.
+    async with running(proxy_protocol=True, trusted_proxies=("unix:",)) as proxy:
+        await proxy.leave(await proxy.connect(line(CLIENT)))
+        silent = await proxy.connect(LOCAL)
+        assert await silent.at_end()
+        assert proxy.endings == {"client done": 1, "proxy idle": 1}
+        await proxy.leave(await proxy.connect(line(CLIENT) + b"\x16"))
+        assert [said["detail"] for said in proxy.lines("arrival_failed")] == ["ended inside a TLS handshake"]
+
+
 async def test_who_is_kept_out_gets_no_handshake(running, trust, autojump_clock):
     names = {"proxy_protocol": True, "trusted_proxies": ("unix:",)}
     for how, reason in (({"deny": (CLIENT,)}, Reason.FORBIDDEN), ({"max_connections_per_client": 1}, Reason.TOO_MANY)):
@@ -293,7 +304,7 @@ async def test_a_proxy_header_and_the_handshake_have_that_time_together(running,
         assert trio.current_time() - start > 8
         await ended(stream)
         assert trio.current_time() - start == pytest.approx(10, abs=0.1)
-        assert proxy.endings == {"client timeout": 1}
+        assert proxy.endings == {"proxy idle": 1}
 
 
 @pytest.mark.rule("tls-handshake", "silent-clients")

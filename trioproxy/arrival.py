@@ -102,7 +102,7 @@ class _Hearing:
     refused: Reason | None = None  # why it may not come
     plain: bool = False  # it spoke HTTP where TLS was due
     _due: str = ""  # what is to come next
-    _said: bool = False  # something came
+    _said: bool = False  # something of that came
 
     async def hear(self) -> None:
         """Bring `arrival` to where requests may come, unless it is `refused`.
@@ -141,6 +141,7 @@ class _Hearing:
         if newcomer.config.proxy_protocol:
             self._due = PROXY_HEADER
             self._introduce(*await self._read_header())
+            self._said = bool(self.arrival.rest)  # a load balancer speaks for itself: its check, or a silent client
         # A believed peer's address is not its clients', of whom there may be many: those that it does not name, too.
         arrival = self.arrival
         trusted = arrival.trusted or arrival.address == newcomer.address

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import trio
 from support.attacks import GONE, Strength, bystander, dribbling, say_nothing, serve_anything
+from support.certificates import Authority
 from support.frames import BINARY, WebSocket, frame, upgrade_answer, upgrade_request
 from support.http_client import HttpConnection, dial, get_request, split_address
 from support.ports import free_address, free_ipv6_port
@@ -19,6 +20,7 @@ from support.proxy import ProxyProcess, run_proxy
 from support.proxy_headers import LOCAL, UNKNOWN, addresses, binary, from_client, line, vector
 from support.serving import echo
 from support.settings import settings
+from support.tls_client import client_context, secured
 from support.upstream import reply, scripted_upstream
 from support.waiting import wait_until
 
@@ -401,3 +403,38 @@ async def test_haproxy_says_whose_connections_it_passes_on(programs):
         checked = {"by": "client", "phase": "head"}
         await both.proxy.wait_until(lambda seen: seen.total("endings_total", **checked) >= 20, "checks")
         assert not both.proxy.log_contains("arrival_failed")
+
+
+async def test_tls_comes_behind_the_header_and_no_header_behind_tls(programs):
+    authority = Authority(programs.folder)
+    files, context = authority.issue("localhost"), client_context(authority.file)
+    tls = {"tls": {"certificate": files.certificate, "key": files.key}}
+    async with behind(programs, listener=tls) as both:
+        fronts = await run_haproxy(programs, both.proxy.address)
+        for name in ("one", "two", "vectors"):
+            http = await secured((await connect(fronts[name], "127.0.0.5")).stream, context)
+            async with http.stream:
+                await http.send(get_request("/", "X-Forwarded-For: 192.0.2.66"))
+                assert json.loads((await http.answer()).body) == ["127.0.0.5", "127.0.0.5"]
+        http = await connect(both.proxy.address)
+        await http.send(line(CLIENT))
+        http = await secured(http.stream, context)
+        async with http.stream:
+            await http.send(line("192.0.2.66") + SMUGGLED)  # another one, inside
+            assert (await http.answer()).status == 400
+        http = await connect(both.proxy.address)
+        async with http.stream:
+            await http.send(line(CLIENT) + SMUGGLED)  # behind a header, but in the clear
+            assert (await ends(http))[:12] == b"HTTP/1.1 400"
+        http = await connect(both.proxy.address)
+        async with http.stream:
+            with pytest.raises(trio.BrokenResourceError):  # TLS without a header
+                await secured(http.stream, context)
+        assert "/smuggled" not in both.targets
+        seen = await both.proxy.wait_until(lambda seen: "client invalid" in endings(seen), "all counted")
+        assert endings(seen).keys() - {"client reset", "client done"} == {"client tls", "client invalid"}
+        # HAProxy's checks come without TLS, and nothing is wrong with them.
+        await both.proxy.wait_until(lambda seen: sum(endings(seen).values()) >= 12, "checks")
+        assert not both.proxy.log_contains("arrival_failed", reason="reset")
+        assert not both.proxy.log_contains("arrival_failed", reason="closed")
+        assert {head.get(b"x-forwarded-proto") for head in both.heads} == {b"https"}
