@@ -15,6 +15,7 @@ from support import arriving
 from support.certificates import authority
 from support.frames import BINARY, CLOSE, WebSocket, close_payload, frame, upgrade_request
 from support.http_client import get_request, reset
+from support.key_updates import Asker, suited
 from support.proxy_headers import LOCAL, line
 from support.tls_client import Split, client_context, fail, hello, secured, why
 from trio.testing import wait_all_tasks_blocked
@@ -466,6 +467,22 @@ async def test_behind_the_handshake_records_that_nobody_made_end_it(running, tru
         await http.stream.transport_stream.aclose()
         await proxy.context.no_connections()
         assert proxy.targets == []
+
+
+@pytest.mark.rule("tls-records")
+@pytest.mark.parametrize(("times", "served"), [(100, True), (1000, False)])
+async def test_a_client_may_ask_for_new_keys_and_not_for_ever(running, trust, autojump_clock, tmp_path, times, served):
+    context = suited(client_context(trust.authority.file), tmp_path)
+    async with running() as proxy:
+        http = await secured(await proxy.dial(), context)
+        assert http.stream.cipher()[0] == "TLS_AES_256_GCM_SHA384"
+        flood = Asker.of(tmp_path)
+        await http.stream.transport_stream.send_all(flood.ask(times))
+        await wait_all_tasks_blocked()
+        assert (proxy.context.connections == 1) == served
+        if served:
+            await http.stream.transport_stream.send_all(flood.seal(get_request()))
+            assert (await http.answer()).status == 200
 
 
 # Reloads

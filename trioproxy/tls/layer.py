@@ -24,6 +24,9 @@ _TYPES: Final = range(20, 24)  # what a record may hold
 _IDLE: Final = 16  # records without data at once: who asks for new keys with 27 octets costs us 30 µs (OpenSSL 3.0)
 
 
+_MOST_ANSWERS: Final = 4096  # octets that TLS itself has to say, while nobody else has anything
+
+
 class TlsError(Exception):
     """What came is not what TLS asks for here, or the certificate is not; the message says it in a few words."""
 
@@ -139,6 +142,7 @@ class TlsLayer:
         try:
             data = self._object.read(most)
         except ssl.SSLWantReadError:
+            self._check_answers()
             return None
         except ssl.SSLZeroReturnError:
             data = b""
@@ -146,6 +150,11 @@ class TlsLayer:
             raise self._break(error) from error
         self.ended = not data
         return data
+
+    def _check_answers(self) -> None:
+        if self._outgoing.pending > _MOST_ANSWERS:  # each request for a new key has its answer
+            self.broken = "too many records without data"
+            raise TlsError(self.broken) from None
 
     def decrypt_into(self, data: memoryview, room: memoryview) -> int:
         """All that can be decrypted of what was fed and of `data`, into `room`; how many octets that is.
