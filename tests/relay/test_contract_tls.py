@@ -6,28 +6,36 @@ All else that is asked of a tunnel, `pump-tls` is asked in the other files of th
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
 import ssl
-from contextlib import suppress
+import subprocess
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from support.frames import BINARY, CLOSE, TEXT
+from support.frames import BINARY, CLOSE, MASK, TEXT, frame
 from support.fuzz import examples
+from support.tls_peers import contexts
 from support.tunnels import (
     TLS_ENGINES,
+    as_socket,
     engine_running,
     frames_of,
     relayed,
     small_buffers,
     tcp_pair,
     tunnel_between,
+    unix_pair,
 )
 
+from trioproxy.config import WebSocketConfig
+from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import DENSE
+from trioproxy.tls import TlsStream
 
 MIB = 1 << 20
 FORGED = b"\x17\x03\x03\x00\x20" + bytes(32)  # a record as it should look, but nobody has sealed it
@@ -327,3 +335,64 @@ async def test_who_floods_with_tiny_frames_or_tiny_records_is_read_in_portions(e
             assert not pump._dense
         await pass_on(text, 100)
         assert not pump._dense
+
+
+# A real peer, which asks for new keys.
+
+
+@pytest.mark.parametrize("engine", ["pump-tls-client", "streams-tls"])
+async def test_a_peer_that_asks_for_new_keys_gets_them_and_loses_nothing(engine):
+    """OpenSSL's own client: a line with K has it do so, and say so."""
+    far_upstream, near_upstream = await unix_pair()
+    near_upstream = as_socket(near_upstream)
+    first, second = (frame(TEXT, word, mask=MASK) for word in (b"old keys", b"new keys"))
+    async with openssl_client() as (client, stream), engine_running(engine) as relay, trio.open_nursery() as nursery:
+        tunnel = Tunnel(
+            stream, near_upstream, settings=WebSocketConfig(), extensions=False, idle_timeout=60, close_timeout=5
+        )
+
+        async def run():
+            await relay.relay.run(tunnel)
+
+        nursery.start_soon(run)
+        for asked in range(1, 4):
+            for sent in (first, second):
+                await client.stdin.send_all(sent)
+                assert await far_upstream.recv(100) == sent
+            await client.stdin.send_all(b"K\n")
+            await said(client.stderr, b"KEYUPDATE\n")
+            await far_upstream.send(frame(TEXT, b"<%d>" % asked))
+            await said(client.stdout, b"<%d>" % asked)
+        assert tunnel.to_upstream.messages == 6
+        nursery.cancel_scope.cancel()
+    stream.close()
+    near_upstream.close()
+    far_upstream.close()
+
+
+@asynccontextmanager
+async def openssl_client():
+    """It runs, connected to a stream of ours; both are yielded."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl (apt install openssl)")
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}"]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        client = await trio.lowlevel.open_process(command, **pipes)
+        try:
+            near, _ = await listener.accept()
+            yield client, await TlsStream.accept(as_socket(near), contexts()[0])
+        finally:
+            client.kill()
+            for pipe in (client.stdin, client.stdout, client.stderr):
+                await pipe.aclose()
+            await client.wait()
+
+
+async def said(pipe, words):
+    """Wait until these have come."""
+    found = b""
+    while words not in found:
+        found += await pipe.receive_some()

@@ -258,12 +258,13 @@ class Pump:
         if not size:  # TLS need not have said so before: whether a tunnel was complete its Close frames tell
             self._source_ended(port, Reason.CLOSED)
             return TURN
-        way = port.source
-        bytes_before, frames_before = way.bytes, way.scanner.frames
+        way, frames, octets = port.source, 0, port.source.bytes
+        if size >= DENSE_READ:
+            frames = way.scanner.frames
         follows = self._intake.pass_on(port, size, now)
-        if size >= DENSE_READ and way.bytes != bytes_before:  # inside a long record nothing is known of its frames
+        if size >= DENSE_READ and way.bytes != octets:  # inside a long record nothing is known of its frames
             records = 0 if port.tls is None else port.tls.records
-            self._weigh(port.fd, max(way.scanner.frames - frames_before, records))
+            self._weigh(port.fd, max(way.scanner.frames - frames, records))
         if follows:
             self._advance(port.link)
         return size + (DENSE_TURN if dense else TURN)
