@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import attrs
@@ -26,13 +26,14 @@ from support.frames import (
     upgrade_answer,
     upgrade_request,
 )
-from support.http_client import HttpConnection, connection, get, get_request
+from support.http_client import connection, get, get_request
 from support.nginx import run_nginx_with_tls
 from support.peers import run_server
 from support.proxy import run_proxy
-from support.scripted import answers, listen, proxying, socket_pair
+from support.scripted import answers, listen, proxying
 from support.serving import POOL, make_config
 from support.settings import settings
+from support.tls_middle import by_record, passing, unchanged
 from support.upstream import reply
 from trio.testing import wait_all_tasks_blocked
 
@@ -41,7 +42,7 @@ from trioproxy.config import HealthConfig, UpstreamTlsConfig
 from trioproxy.health import UpstreamState
 from trioproxy.logs import Log
 from trioproxy.server import serve
-from trioproxy.tls import Identity, TlsError, TlsStream, client_context, server_context
+from trioproxy.tls import Identity, client_context, server_context
 
 BODY = bytes(range(256)) * 64
 
@@ -161,61 +162,6 @@ async def test_a_part_of_an_answer_is_one_however_tls_ended(tls, answer, properl
 
 
 # A man in the middle
-
-
-@asynccontextmanager
-async def behind(context, script):
-    """An upstream with TLS, as a stream of what travels to and from it."""
-    near, far = socket_pair()
-
-    async def serve():
-        with suppress(TlsError, ConnectionError, trio.BrokenResourceError, trio.ClosedResourceError):
-            await script(HttpConnection(await TlsStream.accept(far, context)))
-        far.close()
-
-    async with near, far, trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        yield near
-        nursery.cancel_scope.cancel()
-
-
-def passing(context, script, *, upwards, downwards):
-    """A script of who stands between the proxy and such an upstream: what is read is passed on as the functions say."""
-
-    async def carry(source, sink, change):
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := await source.receive_some():
-                await sink.send_all(change(data))
-            await sink.send_eof()
-
-    async def middle(http):
-        async with behind(context, script) as upstream, trio.open_nursery() as nursery:
-            nursery.start_soon(carry, http.stream, upstream, upwards)
-            await carry(upstream, http.stream, downwards)
-            nursery.cancel_scope.cancel()
-
-    return middle
-
-
-def unchanged(data):
-    return data
-
-
-def by_record(change):
-    """For `passing`: whole records as `change` makes them of their number and octets."""
-    buffer, number = bytearray(), 0
-
-    def downwards(data):
-        nonlocal number
-        buffer.extend(data)
-        out = b""
-        while len(buffer) >= 5 and len(buffer) >= (size := 5 + int.from_bytes(buffer[3:5], "big")):
-            out += change(number, bytes(buffer[:size]))
-            del buffer[:size]
-            number += 1
-        return out
-
-    return downwards
 
 
 def records(first, rest):
@@ -519,10 +465,10 @@ async def ask_real_servers(programs, config, large):
 
 
 async def test_a_certificate_that_expires_costs_no_request_and_takes_its_upstream_down(trusted):
-    """Among good ones. Connections are not kept, so each request is one handshake."""
+    """Among good ones, while clients ask. Connections are not kept, so each request is a handshake."""
     identity = {"ca": trusted.file, "server_name": "localhost"}
-    good, seconds = trusted.server("localhost"), 2
-    files = trusted.issue("localhost", seconds=seconds)
+    good = trusted.server("localhost")
+    files = trusted.issue("localhost", seconds=2)
     async with AsyncExitStack() as stack:
         addresses = []
         for context in (good, server_context(files.certificate, files.key), good):
@@ -532,24 +478,60 @@ async def test_a_certificate_that_expires_costs_no_request_and_takes_its_upstrea
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             nursery.start_soon(peer.serve, answers(reply(b"fine")))
-        health = HealthConfig(probe="tcp", interval=0.5, timeout=0.5, fall=3)
-        config = make_config(*addresses, health=health)
+        config = make_config(*addresses)
         pool = attrs.evolve(config.pools[POOL], tls=UpstreamTlsConfig(**identity), keep_alive=0.0)
+        config = attrs.evolve(config, pools={POOL: pool})
         log = Log.memory()
-        proxy = await stack.enter_async_context(serve(attrs.evolve(config, pools={POOL: pool}), log=log))
+        proxy = await stack.enter_async_context(serve(config, log=log))
         expiring = proxy.context.pools[POOL].upstreams[1]
-        assert proxy.context.pools[POOL].ready
-        asked = failed = 0
-        with trio.fail_after(60):
-            while expiring.state is not UpstreamState.DOWN:
-                asked += 1
-                failed += (await get(proxy.listeners[0].address)).status != 200
-        assert (failed, asked > 10) == (0, True)
-        value = proxy.context.metrics.value
-        assert value(m.CONNECT_FAILURES, (POOL, expiring.address, "tls")) > 0
-        assert value(m.RETRIES, (POOL, "connect")) > 0
+
+        async def ask_until(condition):
+            with trio.fail_after(60):
+                while not condition():
+                    assert (await get(proxy.listeners[0].address)).status == 200
+
+        await ask_until(lambda: proxy.context.metrics.value(m.CONNECT_FAILURES, (POOL, expiring.address, "tls")) > 2)
+        assert proxy.context.metrics.value(m.RETRIES, (POOL, "connect")) > 2
+        probed = attrs.evolve(pool, health=HealthConfig(probe="tcp", interval=60, timeout=30, fall=1))
+        (await proxy.prepare(attrs.evolve(config, pools={POOL: probed}))).commit()
+        await ask_until(lambda: expiring.state is UpstreamState.DOWN)
         assert expiring.last_probe.result == "tls"
         assert "certificate has expired" in expiring.last_probe.detail
-        (down,) = [event for event in log.events if event["event"] == "upstream_down"]
-        assert down["upstream"] == expiring.address
+        events = [event for event in log.events if event["event"] == "upstream_down"]
+        (down,) = [event for event in events if event["upstream"] == expiring.address]
         assert "certificate has expired" in down["reason"]
+
+
+async def test_a_reload_is_heeded_by_every_worker_and_keeps_tunnels(programs, trusted, tmp_path):
+    other = authority(tmp_path / "other")
+
+    async def both(http):
+        head = await http.head()
+        if head.get(b"upgrade") is None:
+            await http.send(reply(b"fine"))
+            return
+        await http.send(upgrade_answer(head))
+        socket = WebSocket(http, head, mask=None)
+        while True:
+            message = await socket.receive()
+            await socket.send(message.opcode, message.payload)
+
+    peer = listen("", 0, tcp=True, tls=trusted.server("127.0.0.1"))
+
+    def believing(ca):
+        return settings([peer.address], server={"workers": 2}, pool={"tls": {"ca": ca}})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.serve, both)
+        proxy = await run_proxy(programs, believing(trusted.file))
+        tunnels = [await open_websocket(proxy.address) for _ in range(6)]
+        for ca, status in ((other.file, 503), (trusted.file, 200)):
+            await proxy.reload(believing(ca))
+            for _ in range(8):
+                assert (await get(proxy.address)).status == status
+        for tunnel in tunnels:
+            assert await tunnel.echo(b"still here") == b"still here"
+            await tunnel.http.stream.aclose()
+        await proxy.stop()
+        nursery.cancel_scope.cancel()
+    peer.close()
