@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 
 import attrs
@@ -9,8 +10,9 @@ import pytest
 from support.certificates import authority
 from support.serving import make_config
 
-from trioproxy.certificates import Certificates, CertificatesError, names_certificates
+from trioproxy.certificates import Certificates, CertificatesError, names_certificates, tell_of_expired
 from trioproxy.config import ListenerTlsConfig, UpstreamTlsConfig
+from trioproxy.logs import Log
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,26 @@ def test_every_mistake_in_the_files_is_told_with_its_key(trusted, tmp_path):
     ]
     assert caught.value.lines == lines
     assert str(caught.value) == "\n".join(lines)
+
+
+def test_until_when_a_certificate_is_valid_is_known_and_which_is_past_that(trusted):
+    now, files = issued(trusted), trusted.issue("b.test", expired=True)
+    past = ListenerTlsConfig(certificate=files.certificate, key=files.key)
+    made = config(now, None, past)
+    loaded = Certificates.load(made)
+    assert loaded.expires(None) is None
+    assert loaded.expires(past) == dt.datetime(2001, 1, 2, tzinfo=dt.UTC).timestamp()
+    assert loaded.expires(now) > loaded.expires(past)
+    (problem,) = loaded.expired(made)
+    assert (problem.path, problem.message) == (
+        ("listeners", 2, "tls"),
+        f"{past.certificate} expired on 2001-01-02 00:00:00 UTC",
+    )
+    log = Log.memory()
+    tell_of_expired(loaded, made, log)
+    (said,) = log.events
+    assert (said["event"], said["level"]) == ("certificate_expired", "warning")
+    assert said["reason"] == f"listeners[2].tls: {problem.message}"
 
 
 def test_a_mistake_is_told_with_the_line_of_the_text_that_names_the_file(tmp_path):

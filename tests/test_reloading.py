@@ -34,6 +34,7 @@ from trioproxy.config import (
     UpstreamTlsConfig,
     WebSocketConfig,
 )
+from trioproxy.logs import Log
 from trioproxy.reloading import ReloadError
 from trioproxy.server import serve
 
@@ -638,7 +639,9 @@ async def test_certificates_are_read_again_and_a_bad_file_refuses_the_reload(tmp
     config = make_config()
     config = attrs.evolve(config, listeners=(attrs.evolve(config.listeners[0], tls=settings),))
 
-    async with serve(config) as proxy:
+    log = Log.memory()
+    async with serve(config, log=log) as proxy:
+        log.events.clear()
         first = proxy.context.certificates.server(settings)
         (await proxy.prepare(config)).commit()
         second = proxy.context.certificates.server(settings)
@@ -647,6 +650,12 @@ async def test_certificates_are_read_again_and_a_bad_file_refuses_the_reload(tmp
         with pytest.raises(ReloadError, match=r"listeners\[0\]\.tls: .*: a private key cannot be read: No such file"):
             await proxy.prepare(config)
         assert proxy.context.certificates.server(settings) is second
+        assert log.events == []
+        past = trusted.issue("late.test", expired=True)
+        tls = ListenerTlsConfig(certificate=past.certificate, key=past.key)
+        config = attrs.evolve(config, listeners=(attrs.evolve(config.listeners[0], tls=tls),))
+        (await proxy.prepare(config)).commit()
+        assert [said["event"] for said in log.events if said["level"] == "warning"] == ["certificate_expired"]
 
 
 @asynccontextmanager

@@ -115,7 +115,9 @@ async def test_the_status_document_is_json_and_tells_what_is_going_on(tmp_path, 
                 "connections": 2,
                 "tunnels": 1,
                 "chaos": None,
-                "listeners": [{"name": "l0", "address": address, "tls": False, "active": 2}],
+                "listeners": [
+                    {"name": "l0", "address": address, "tls": False, "certificate_expires": None, "active": 2}
+                ],
             }
             (upstream,) = pool.pop("upstreams")
             assert pool == {"name": POOL, "balance": "round-robin", "queued": 0}

@@ -5,13 +5,15 @@ What is in the files is `tls`' work; when they are read, and what becomes of a m
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
 
 from trioproxy.config_file import ConfigError, key_path, located
 from trioproxy.config_structure import Problem
-from trioproxy.tls import CertificateError, Identity, client_context, server_context
+from trioproxy.tls import CertificateError, Identity, client_context, expiry_of, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from trioproxy.config import Config, ListenerTlsConfig, UpstreamTlsConfig
     from trioproxy.config_lines import KeyPath
+    from trioproxy.logs import Log
 
 
 class CertificatesError(Exception):
@@ -40,17 +43,20 @@ class Certificates:
 
     _servers: Mapping[ListenerTlsConfig, ssl.SSLContext] = attrs.field(factory=dict)
     _clients: Mapping[UpstreamTlsConfig, ssl.SSLContext] = attrs.field(factory=dict)
+    _expiries: Mapping[ListenerTlsConfig, float | None] = attrs.field(factory=dict)
 
     @classmethod
     def load(cls, config: Config) -> Certificates:
         """Those of all listeners and pools. Blocks. Raises CertificatesError."""
         servers: dict[ListenerTlsConfig, ssl.SSLContext] = {}
         clients: dict[UpstreamTlsConfig, ssl.SSLContext] = {}
+        expiries: dict[ListenerTlsConfig, float | None] = {}
         problems: list[Problem] = []
         for path, settings in _of_listeners(config):
             try:
                 servers[settings] = server_context(settings.certificate, settings.key, settings.client_ca)
-            except CertificateError as error:
+                expiries[settings] = expiry_of(settings.certificate)
+            except (CertificateError, OSError) as error:
                 problems.append(Problem(path, str(error)))
         for path, trust in _of_pools(config):
             try:
@@ -59,15 +65,36 @@ class Certificates:
                 problems.append(Problem(path, str(error)))
         if problems:
             raise CertificatesError(problems)
-        return cls(servers, clients)
+        return cls(servers, clients, expiries)
 
     def server(self, settings: ListenerTlsConfig) -> ssl.SSLContext:
         """For handshakes with the clients of a listener with these settings."""
         return self._servers[settings]
 
+    def expires(self, settings: ListenerTlsConfig | None) -> float | None:
+        """The Unix time from which clients will not accept it; None without TLS, or where the file does not say."""
+        return None if settings is None else self._expiries.get(settings)
+
+    def expired(self, config: Config) -> list[Problem]:
+        """Of which listeners that has come: they are served all the same, but hardly anybody will talk to them."""
+        now = time.time()
+        return [
+            Problem(
+                path, f"{settings.certificate} expired on {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            )
+            for path, settings in _of_listeners(config)
+            if (until := self.expires(settings)) is not None and until <= now
+        ]
+
     def identity(self, settings: UpstreamTlsConfig | None, host: str) -> Identity | None:
         """What an upstream at `host` has to prove, in a pool with these settings; None where it speaks no TLS."""
         return Identity.of(settings.server_name, host, self._clients[settings]) if settings else None
+
+
+def tell_of_expired(certificates: Certificates, config: Config, log: Log) -> None:
+    """A warning for each listener whose certificate has expired."""
+    for problem in certificates.expired(config):
+        log.warning("certificate_expired", reason=f"{key_path(problem.path)}: {problem.message}")
 
 
 def names_certificates(config: Config) -> bool:

@@ -13,7 +13,7 @@ import trio
 
 from trioproxy import transport
 from trioproxy.admin import read_token
-from trioproxy.certificates import Certificates, CertificatesError, names_certificates
+from trioproxy.certificates import Certificates, CertificatesError, names_certificates, tell_of_expired
 from trioproxy.changes import Ways, followed, restart_problems
 from trioproxy.client import DRAIN_GRACE
 from trioproxy.dialing import IdleConnections
@@ -261,6 +261,8 @@ class Prepared:
         self._commit_pools()
         context.config, context.router, context.ways = self._config, self._router, self._ways
         context.trust(self._certificates)
+        if not context.supervised:
+            tell_of_expired(self._certificates, self._config, context.log)
         context.max_connections = self._max_connections
         self._proxy.token.value = self._token
         self._proxy.chaos.follow()

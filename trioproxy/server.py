@@ -21,6 +21,7 @@ from trioproxy.accepting import give_up
 from trioproxy.admin import Token, read_token
 from trioproxy.admin.control import MAX_CONNECTIONS as ADMIN_CONNECTIONS
 from trioproxy.binding import ADMIN, bind_all
+from trioproxy.certificates import tell_of_expired
 from trioproxy.client import DRAIN_GRACE
 from trioproxy.config_syntax import canonical
 from trioproxy.context import Context
@@ -148,6 +149,7 @@ async def _start(proxy: Proxy, admin: Sequence[socket.socket]) -> None:
     if handed_over:
         await proxy.start_admin(admin)
     await proxy.start()
+    tell_of_expired(context.certificates, context.config, context.log)
 
 
 @attrs.define(eq=False)

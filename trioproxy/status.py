@@ -94,6 +94,7 @@ class Status:
                     "name": listener.config.name,
                     "address": listener.address,
                     "tls": listener.config.tls is not None,
+                    "certificate_expires": self.context.certificates.expires(listener.config.tls),
                     "active": self._active(listener),
                 }
                 for listener in self.listeners

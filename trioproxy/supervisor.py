@@ -22,6 +22,7 @@ from trioproxy import reloading
 from trioproxy.accepting import give_up
 from trioproxy.admin import Token
 from trioproxy.binding import bind_all
+from trioproxy.certificates import tell_of_expired
 from trioproxy.config_syntax import canonical
 from trioproxy.control_messages import Drain, Failed, News, Reopen, Resolve, Start, UpstreamNews
 from trioproxy.housekeeping import HEARTBEAT, TICK, keep_house
@@ -166,6 +167,7 @@ class Supervisor:
         self.status.accepting = True
         for listener in self.listeners:
             context.log.info("listening", listener=listener.config.name, address=listener.address)
+        tell_of_expired(context.certificates, context.config, context.log)
 
     async def _start_admin(self, sockets: Sequence[socket.socket]) -> None:
         self._admin = sockets

@@ -75,6 +75,16 @@ def test_certificates_are_looked_at_too(run, tmp_path):
     )
 
 
+def test_a_certificate_that_expired_is_a_warning(run, tmp_path):
+    files = authority(tmp_path / "ca").issue("a.test", expired=True)
+    listener = {"address": "127.0.0.1:0", "tls": {"certificate": files.certificate, "key": files.key}}
+    (tmp_path / "config.toml").write_text(toml({**tomllib.loads(EXAMPLE.read_text()), "listeners": [listener]}))
+    result = run()
+    assert (result.exit_code, result.stdout.split(": ")[1][:2]) == (0, "ok")
+    assert f": listeners[0].tls: {files.certificate} expired on 2001-01-02 00:00:00 UTC" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_missing_file_is_one_line_and_status_2(run):
     result = run()
     assert (result.exit_code, result.stderr) == (2, "config.toml: cannot be read: No such file or directory\n")

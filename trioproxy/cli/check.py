@@ -8,7 +8,7 @@ import click
 from trioproxy.certificates import Certificates, CertificatesError
 from trioproxy.cli import ConfigProblems
 from trioproxy.config import Config
-from trioproxy.config_file import ConfigError, parse_config, read_text
+from trioproxy.config_file import ConfigError, located, parse_config, read_text
 from trioproxy.config_show import show_config
 
 
@@ -20,11 +20,13 @@ def check(path: str, *, show: bool) -> None:
     try:
         text = read_text(path)
         config = parse_config(text, path)
-        Certificates.load(config)
+        expired = Certificates.load(config).expired(config)
     except CertificatesError as error:
         raise ConfigProblems(str(error.located(text, path))) from None
     except ConfigError as error:
         raise ConfigProblems(str(error)) from None
+    if expired:
+        click.echo(str(located(expired, text, path)), err=True)
     if show:
         click.echo(show_config(config), nl=False)
     else:

@@ -8,6 +8,7 @@ from trioproxy.tls.contexts import CertificateError, client_context, server_cont
 from trioproxy.tls.identity import Identity
 from trioproxy.tls.layer import TlsEndedError, TlsError, TlsLayer
 from trioproxy.tls.stream import OverSocket, TlsStream, socket_of
+from trioproxy.tls.validity import expiry_of
 
 __all__ = [
     "CertificateError",
@@ -18,6 +19,7 @@ __all__ = [
     "TlsLayer",
     "TlsStream",
     "client_context",
+    "expiry_of",
     "server_context",
     "socket_of",
 ]
