@@ -6,14 +6,19 @@ Each check is a sentence; its outcome goes to /share/outcomes.json, "" or what w
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import trio
+from support.certificates import authority
 from support.frames import CLOSE, close_payload, websocket
-from support.http_client import get
+from support.http_client import dial, get
+from support.tls_client import client_context, secured
 from support.waiting import PATIENCE_SECONDS, wait_until
 
 PYTHON = "/opt/trioproxy/bin/python"
@@ -22,6 +27,7 @@ CONFIG = Path("/etc/trioproxy/config.toml")
 OVERRIDE = Path("/run/systemd/system/trioproxy.service.d/checks.conf")
 OUTCOMES = Path("/share/outcomes.json")
 PUBLIC = "127.0.0.1:8080"
+SECURE = "127.0.0.1:8443"
 WATCHDOG_SECONDS = 2
 LAME_DUCK_SECONDS = 3
 CLIENTS = 8
@@ -216,6 +222,58 @@ async def a_start_that_fails_is_repeated_until_the_file_is_mended():
     assert show("ActiveState") == "active"
 
 
+async def a_certificate_is_renewed_by_the_hook_that_the_how_to_has():
+    """Its keys are root's; the service reads what the hook puts into a group's folder, and no tunnel ends."""
+    page = (REPOSITORY / "docs/how-to/tls.md").read_text()
+    once, hook = (each for each in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "trioproxy-tls" in each)
+    made = authority(Path("/root/made"))
+    lineage, script = Path("/root/live"), Path("/etc/letsencrypt/renewal-hooks/deploy/trioproxy")
+    lineage.mkdir()
+
+    async def renew():
+        files = made.issue("localhost")
+        for source, name in ((files.certificate, "fullchain.pem"), (files.key, "privkey.pem")):
+            (lineage / name).write_bytes(Path(source).read_bytes())
+            (lineage / name).chmod(0o600)
+        await trio.run_process([script], env={**os.environ, "RENEWED_LINEAGE": str(lineage)})
+
+    async def shown():
+        stream = await secured(await dial(SECURE), client_context(made.file))
+        async with stream.stream:
+            return stream.stream.getpeercert()["serialNumber"]
+
+    before = CONFIG.read_text()
+    await trio.run_process(["sh", "-e"], stdin=once.encode())
+    script.write_text(hook)
+    script.chmod(0o755)
+    await renew()
+    tls = 'tls = { certificate = "/etc/trioproxy/tls/fullchain.pem", key = "/etc/trioproxy/tls/privkey.pem" }'
+    CONFIG.write_text(f'{before}\n[[listeners]]\nname = "secure"\naddress = "{SECURE}"\n{tls}\n')
+    await systemctl("reload", "trioproxy.service")
+    pid = show("MainPID")
+
+    async def listens():
+        with suppress(OSError):
+            await (await dial(SECURE)).aclose()
+            return True
+        return False
+
+    await wait_until(listens, "a listener with TLS")
+    first = await shown()
+    async with websocket(PUBLIC) as tunnel:
+        await renew()
+
+        async def another():
+            return await shown() != first
+
+        await wait_until(another, "the new certificate")
+        assert await tunnel.echo(b"still here") == b"still here"
+        await tunnel.close()
+    assert show("MainPID") == pid
+    CONFIG.write_text(before)
+    await systemctl("reload", "trioproxy.service")
+
+
 async def several_workers_run_in_the_sandbox():
     configure("spread = 0\ntimeout = 5", "workers = 2")
     await systemctl("restart", "trioproxy.service")
@@ -247,6 +305,7 @@ CHECKS = (
     a_restart_refuses_no_client,
     a_reload_is_a_signal_and_fails_where_the_file_cannot_be_used,
     a_start_that_fails_is_repeated_until_the_file_is_mended,
+    a_certificate_is_renewed_by_the_hook_that_the_how_to_has,
     several_workers_run_in_the_sandbox,
 )
 
