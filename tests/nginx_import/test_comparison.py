@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+from support.certificates import authority
 from support.nginx_twins import Request, ask, check_with_nginx, copy_to_loopback, run_twins
+from support.tls_client import client_context
 
 from trioproxy.nginx_import import Kind, Meaning, import_nginx
 
@@ -162,7 +165,6 @@ def status_is_meant(request, path, theirs, ours, announced):
     return ours.status == 404 and announced(Meaning.NO_ROUTE)
 
 
-# Certificates would have to be made, and would prove nothing of the conversion: TLS has tests of its own.
 IN_THE_CLEAR = [path for path in FILES if not re.search(r"\bssl\b|https://", path.read_text())]
 
 
@@ -190,3 +192,59 @@ async def test_trioproxy_does_what_nginx_does(programs, tmp_path, source):
                 for request in requests_of(all_text(source)):
                     nursery.start_soon(compare, addresses, request)
     assert wrong == []
+
+
+NAME = "chat.example.com"
+
+
+def certificates(folder):
+    """Those that tls-both-sides.conf names, and its upstreams: a client that is known, one that is not, the servers."""
+    public, clients, internal, other = (authority(folder / name) for name in ("public", "clients", "internal", "other"))
+    made = public.issue(NAME)
+    files = {
+        "chat.pem": made.certificate,
+        "chat.key": made.key,
+        "clients.pem": clients.file,
+        "internal.pem": internal.file,
+    }
+    for name, path in files.items():
+        shutil.copy(path, folder / name)
+    known, stranger = client_context(public.file, clients.issue("client")), client_context(public.file)
+    return (
+        known,
+        stranger,
+        {each: signing.server("backend.internal") for each, signing in zip(SECURE, (internal, other), strict=True)},
+    )
+
+
+SECURE = ("10.1.0.1:8443", "10.1.0.2:8443")
+
+
+async def test_over_tls_trioproxy_does_what_nginx_does(programs, tmp_path):
+    source = CONFIGS / "tls-both-sides.conf"
+    loopback = copy_to_loopback(source, tmp_path)
+    (tmp_path / "tls").mkdir()
+    known, stranger, servers = certificates(tmp_path / "tls")
+    found = import_nginx(str(loopback.file))
+    assert found.complete, found.notes.of(Kind.LEFT_OVER)
+    converted = tmp_path / "config.toml"
+    converted.write_text(found.text)
+    announced = Announced(tuple((note.meaning, note.message) for note in found.notes.of(Kind.DIFFERENCE)))
+    wrong, seen = [], set()
+    async with run_twins(programs, loopback, converted, servers) as twins:
+        for said, addresses in twins.addresses.items():
+            # A handshake each takes its time, and which Host leads where others have shown.
+            for request in (each for each in requests_of(source.read_text()) if each.host in {NAME, "spoof.test"}):
+                theirs, ours = [await ask(address, request, known, NAME) for address in addresses]
+                wrong += [(said, request, *each) for each in differences(request, theirs, ours, loopback, announced)]
+                seen.add((said, theirs.upstream, theirs.status))
+        # One that cannot prove who it is is asked for nothing, by neither; here its probes say so before.
+        assert {(each[2:]) for each in wrong} == {("status", 502, 503)}
+        assert {request.path.startswith("/stranger/") for _, request, *_ in wrong} == {True}
+        assert {upstream for _, upstream, _ in seen} == {"", "10.1.0.1:8443", "10.1.0.3:8080"}
+        assert ("443", "", 502) in seen
+        # Who shows no certificate: nginx finishes the handshake to say 400, trioproxy does not.
+        asked = [await ask(address, Request("/", NAME), stranger, NAME) for address in twins.addresses["443"]]
+        assert [(each.status, each.upstream) for each in asked] == [(400, ""), (0, "")]
+        asked = [await ask(address, Request("/", NAME), stranger, NAME) for address in twins.addresses["8443"]]
+        assert [each.status for each in asked] == [200, 200]

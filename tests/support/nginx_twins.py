@@ -21,6 +21,7 @@ from support.frames import KEY, upgrade_answer
 from support.http_client import HttpConnection, dial, split_address
 from support.ports import free_address, free_ipv6_port
 from support.serving import unix_upstream
+from support.tls_client import secured
 from support.upstream import reply, scripted_upstream
 from support.waiting import wait_until
 
@@ -29,6 +30,7 @@ from trioproxy.config import AdminConfig
 from trioproxy.logs import Log
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
@@ -39,7 +41,7 @@ SAW = "X-Upstream-Saw"
 _COMMENT = re.compile(r"(?m)^\s*#.*$")
 _LISTEN = re.compile(r"\blisten\s+([^\s;]+)")
 _SERVER = re.compile(r"\bserver\s+([^\s;{}]+)(?=[^{}]*?;)")
-_PASS = re.compile(r"(\bproxy_pass\s+http://)(unix:[^:;]+|[^/;$]+)")
+_PASS = re.compile(r"(\bproxy_pass\s+https?://)(unix:[^:;]+|[^/;$]+)")
 _SET = re.compile(r"(\bset\s+\$\w+\s+(?:http://)?)([\w.]+:\d+)")
 _WITHOUT_LISTEN = re.compile(r"\bserver\s*\{(?![^{}]*\blisten\b)")
 _UPSTREAM = re.compile(r"\bupstream\s+(\S+)\s*\{([^{}]*)\}")
@@ -175,12 +177,23 @@ class Twins:
     addresses: Mapping[str, tuple[str, str]]
 
 
+async def tell_by_tls(http: HttpConnection, name: str, context: ssl.SSLContext) -> None:
+    """The same behind a handshake."""
+    await tell(HttpConnection(trio.SSLStream(http.stream, context, server_side=True)), name)
+
+
 @asynccontextmanager
-async def run_twins(programs: Programs, loopback: Loopback, converted: Path) -> AsyncIterator[Twins]:
-    """Upstreams, nginx, and trioproxy with the converted file; only where it listens is changed, as nginx is there."""
+async def run_twins(
+    programs: Programs, loopback: Loopback, converted: Path, tls: Mapping[str, ssl.SSLContext] | None = None
+) -> AsyncIterator[Twins]:
+    """Upstreams, those in `tls` with it, nginx, and trioproxy with the converted file.
+
+    Only where trioproxy listens is changed, as nginx is there.
+    """
     async with AsyncExitStack() as stack:
         for said, address in loopback.upstreams.items():
-            serving = partial(tell, name=said)
+            context = (tls or {}).get(said)
+            serving = partial(tell, name=said) if context is None else partial(tell_by_tls, name=said, context=context)
             if address.startswith("unix:"):
                 await stack.enter_async_context(unix_upstream(address.removeprefix("unix:"), serving))
             else:
@@ -232,11 +245,12 @@ class Outcome:
         return {name: self.values(name) for name, _ in self.fields if name.startswith("x-")}
 
 
-async def ask(address: str, request: Request) -> Outcome:
+async def ask(address: str, request: Request, context: ssl.SSLContext | None = None, name: str = "") -> Outcome:
+    """What comes of a request, by TLS where there is a context, to a server that is asked for by that name."""
     stream = await dial(address)
     async with stream:
-        http = HttpConnection(stream)
         try:
+            http = HttpConnection(stream) if context is None else await secured(stream, context, name)
             await http.send(request.raw)
             answer = await http.answer()
         except (ConnectionError, trio.BrokenResourceError):
