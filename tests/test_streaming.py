@@ -341,3 +341,60 @@ async def test_what_tls_says_of_a_broken_connection_is_told(tls_pair):
     failure = broken(caught.value, Source.UPSTREAM, Phase.RESPONSE)
     assert failure.reason is Reason.TLS
     assert "wrong version number" in failure.detail
+
+
+async def test_what_tls_cannot_send_at_once_is_sent_when_there_is_room(tls_pair):
+    client, server = tls_pair
+    data = bytes(range(256)) * 40_000
+    received = bytearray()
+
+    async def read():
+        while len(received) < len(data):
+            received.extend(await receive(server, 100_000))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, client, data, 60)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(read)
+    assert received == data
+    await send(client, b"and on", 1)
+    assert await receive(server, 100) == b"and on"
+
+
+async def test_a_send_over_tls_that_gets_no_further_ends_and_nothing_follows_it(tls_pair, autojump_clock):
+    client, _ = tls_pair
+    with pytest.raises(trio.TooSlowError):
+        await send(client, bytes(10_000_000), 5)
+    assert trio.current_time() == 5
+    with pytest.raises(trio.BrokenResourceError):
+        await send(client, b"x", 5)
+
+
+async def test_sending_over_tls_to_who_is_gone_is_told(tls_pair):
+    client, server = tls_pair
+    server.reset_on_close()
+    server.close()
+    await trio.lowlevel.wait_readable(client.socket.socket)
+
+    async def go_on_sending():
+        for _ in range(100):
+            await send(client, b"x", 1)
+
+    with pytest.raises(trio.BrokenResourceError):
+        await go_on_sending()
+    client.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await send(client, b"x", 1)
+
+
+async def test_all_that_came_in_one_read_can_be_received_without_more(tls_pair):
+    client, server = tls_pair
+    await server.send_all(bytes(50_000))
+    await server.send_eof()
+    await wait_all_tasks_blocked()
+    left = 50_000
+    while left:
+        left -= len(await receive(client, 1000))
+    for _ in range(3):
+        assert await receive(client, 1000) == b""
+    assert not was_truncated(client)

@@ -47,12 +47,21 @@ def receive_at_once(stream: trio.abc.ReceiveStream, most: int) -> bytes | None:
 def receive(stream: trio.abc.ReceiveStream, most: int) -> Coroutine[Any, Any, bytes]:
     """Wait for bytes and return up to `most` of them; nothing at the peer's FIN. Raises what `BROKEN` names."""
     if not isinstance(stream, Socket):
-        return _receive_some(stream, most)
+        return _receive_tls(stream, most) if isinstance(stream, TlsStream) else _receive_some(stream, most)
     return _receive(stream, most) if stream.watch is None else stream.watch.receive(most)
 
 
 async def _receive_some(stream: trio.abc.ReceiveStream, most: int) -> bytes:
     return bytes(await stream.receive_some(most))
+
+
+async def _receive_tls(stream: TlsStream, most: int) -> bytes:
+    layer = stream.layer
+    if not (layer.pending or layer.ended or layer.broken):  # as in `_receive`; what is pending ends with one read's
+        await trio.lowlevel.wait_readable(stream.socket.open_fileno())
+    while (data := stream.receive_at_once(most)) is None:
+        await trio.lowlevel.wait_readable(stream.socket.open_fileno())
+    return data
 
 
 async def _receive(stream: Socket, most: int) -> bytes:
@@ -73,6 +82,11 @@ async def send(stream: trio.abc.SendStream, data: bytes, patience: float) -> Non
     What the kernel takes at once is sent without a checkpoint: whoever sends has waited for something before, and the
     deadline, which costs more than the send, is only set where there is something to wait for.
     """
+    if isinstance(stream, TlsStream):
+        if left := stream.send_at_once(data):
+            with trio.fail_after(patience):
+                await stream.send_rest(left)
+        return
     if isinstance(stream, Socket) and stream.watch is not None and stream.watch.sending:
         with trio.fail_after(patience):
             await stream.watch.drain()

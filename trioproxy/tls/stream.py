@@ -91,14 +91,32 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`."""
+        await self._send(self._encrypt(data))
+
+    def send_at_once(self, data: bytes) -> bytes:
+        """Send as much as the socket takes at once; what is left, which nothing but `send_rest` may follow."""
+        outgoing = self._encrypt(data)
+        try:
+            sent = os.write(self.socket.open_fileno(), outgoing)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        self._torn = sent < len(outgoing)
+        return outgoing[sent:]
+
+    async def send_rest(self, left: bytes) -> None:
+        """Send what `send_at_once` left, all of it."""
+        await self._send(left)
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
         self._check()
         if self.layer.closed:
             raise trio.ClosedResourceError("close_notify has been sent")
         try:
-            outgoing = self.layer.encrypt(data) if data else b""
+            return self.layer.encrypt(data) if data else b""
         except TlsError as error:
             raise trio.BrokenResourceError(str(error)) from error
-        await self._send(outgoing)
 
     def _check(self) -> None:
         self.socket.open_fileno()
