@@ -60,7 +60,9 @@ class Intake:
         start = LONGEST - len(tls.tail)
         self._octets[start:LONGEST] = tls.tail
         size = tls.decrypt_into(self._octets[start : LONGEST + size], self.view[HEADROOM:])
-        port.emit(tls.take_outgoing())  # an alert, a new key
+        answer = tls.take_outgoing()  # an alert, a new key
+        if not port.sink.finished:  # behind FIN it would look as though the other side were lost
+            port.emit(answer)
         follows = bool(size) and self._pass_on(port, size, now)
         if port.unsent is not None and len(port.unsent) > MOST_UNSENT:
             tls.broken = tls.broken or "the answers of TLS are not read"
