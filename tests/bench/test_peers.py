@@ -38,3 +38,9 @@ def test_trioproxys_configuration_loads_and_says_what_was_asked_for(access_log, 
     assert config.log.access is expected
     assert config.websocket.strict
     assert config.server.workers == 2
+
+
+def test_trioproxys_listener_has_tls_where_it_is_asked_for():
+    template = (CONFIGS / "trioproxy.toml").read_text()
+    config = parse_config(rendered(template, VALUES, "without", "with"), "trioproxy.toml")
+    assert [Path(each.tls.certificate).name for each in config.listeners] == ["c.pem"]
