@@ -119,6 +119,13 @@ PANELS = (
         Query(rate(m.LOG_LINES_DROPPED, by="instance"), "{{instance}}"),
     ),
     graph(
+        "Certificates expire",
+        "Time left, by listener, the shortest of all proxies. Whoever renews them has to have the proxies reload.",
+        "s",
+        Query(f"{each('min', m.CERTIFICATE_EXPIRY, by='listener')} - time()", "{{listener}}"),
+        limits=((None, RED), (1_814_400, GREEN)),
+    ),
+    graph(
         "Draining",
         "1 while a proxy shuts down politely.",
         "short",

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import platform
 
+import attrs
 import pytest
 import trio
+from support.certificates import LONG_AGO, authority
 from support.frames import websocket
 from support.http_client import connection, get_request
 from support.serving import POOL, make_config, make_context, serving_unix
 
 from trioproxy import metrics as m
 from trioproxy._version import __version__
-from trioproxy.config import AdminConfig, HealthConfig, PoolConfig, UpstreamConfig
+from trioproxy.config import AdminConfig, HealthConfig, ListenerTlsConfig, PoolConfig, UpstreamConfig
 from trioproxy.health import UpstreamState
+from trioproxy.server import serve
 from trioproxy.status import Status
 
 UP = {"backend": True, "other": True}
@@ -155,6 +158,18 @@ async def test_a_draining_upstream_tells_its_health_and_its_deadline(tmp_path, a
         assert told()["drain"] == {"cut_in_seconds": 0}
         upstream.resume()
         assert told() == {"state": "up", "health": "up", "drain": None}
+
+
+async def test_when_the_certificate_of_a_listener_expires_is_a_gauge_and_in_the_document(tmp_path):
+    files = authority(tmp_path).issue("a.test", expired=True)
+    config = make_config(listeners=("127.0.0.1:0", "127.0.0.1:0"))
+    tls = ListenerTlsConfig(certificate=files.certificate, key=files.key)
+    config = attrs.evolve(config, listeners=(attrs.evolve(config.listeners[0], tls=tls), config.listeners[1]))
+    async with serve(config) as proxy:
+        seen = {name: value for name, value in gauges(proxy.status).items() if "certificate" in name[0]}
+        assert seen == {("trioproxy_certificate_expiry_timestamp_seconds", ("l0",)): LONG_AGO.timestamp() + 86400}
+        told = [(each["tls"], each["certificate_expires"]) for each in proxy.status.status()["listeners"]]
+        assert told == [(True, LONG_AGO.timestamp() + 86400), (False, None)]
 
 
 async def test_gauges_are_part_of_a_scrape(tmp_path, autojump_clock):

@@ -108,6 +108,9 @@ class Status:
         yield m.BUILD_INFO, (__version__, platform.python_version(), trio.__version__), 1
         yield m.DRAINING, (), self._ending
         yield m.CONNECTIONS_LIMIT, (), self._most_connections()
+        for listener in self.listeners:
+            if (expires := self.context.certificates.expires(listener.config.tls)) is not None:
+                yield m.CERTIFICATE_EXPIRY, (listener.config.name,), expires
         for pool in self.context.pools.values():
             for upstream in pool.upstreams:
                 labels = (pool.name, upstream.address)

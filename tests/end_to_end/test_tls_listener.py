@@ -173,8 +173,10 @@ async def test_a_renewed_certificate_is_for_new_connections_and_a_bad_one_for_no
         tunnels = [await open_tunnel(proxy, site) for _ in range(2 * workers)]
         for tunnel in tunnels:
             await stack.enter_async_context(tunnel.http.stream.transport_stream)
+        expiry = (await proxy.metrics()).total("certificate_expiry_timestamp_seconds", listener="public")
         site.renew("renewed.test")
         await proxy.reload(tables)
+        assert (await proxy.metrics()).total("certificate_expiry_timestamp_seconds", listener="public") == expiry > 0
         assert {await shown(proxy, site) for _ in range(3 * workers)} == {3}
         (site.folder / "key.pem").write_text("no key")
         await proxy.reload(tables, result="refused")
@@ -242,3 +244,4 @@ async def test_it_ends_with_close_frames_and_a_word_of_tls(programs, site):
         assert await proxy.program.wait() == 0
         assert proxy.log_contains("drained")
         await half.aclose()
+        await tunnel.http.stream.transport_stream.aclose()

@@ -52,6 +52,7 @@ QUIET = {
     "TrioproxyEventLoopLag": "it depends on the machine",
     "TrioproxyWorkerBusy": "workers do not have much to do",
     "TrioproxyWorkerCrashLoop": "one worker is killed once",
+    "TrioproxyCertificateExpires": "the certificate was made for longer than that",
     "TrioproxyVersionsDiffer": "there is one version",
     "TrioproxyLogLinesDropped": "the log is read",
     "TrioproxySeriesDropped": "there are few series",

@@ -18,6 +18,7 @@ PROMISED = """
 gauge trioproxy_build_info version python trio
 gauge trioproxy_connections_active listener
 counter trioproxy_connections_total listener
+gauge trioproxy_certificate_expiry_timestamp_seconds listener
 counter trioproxy_connections_rejected_total listener reason
 gauge trioproxy_connections_limit
 counter trioproxy_accept_failures_total listener reason

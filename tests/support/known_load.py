@@ -9,10 +9,13 @@ import signal
 import socket
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
+from support.certificates import authority
 from support.known_clients import Site
 from support.known_upstreams import KnownUpstream
 from support.ledger import Ledger
@@ -22,6 +25,7 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from support.certificates import Files
     from support.known_clients import Talker
     from support.processes import Programs
     from support.proxy import ProxyProcess
@@ -108,8 +112,8 @@ class KnownProxy:
         return time.time()
 
 
-def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
-    """The configuration; `upstreams` are addresses by name."""
+def tables_of(workers: int, upstreams: dict[str, str], files: Files) -> dict[str, Any]:
+    """The configuration; `upstreams` are addresses by name, `files` the certificate of a listener that nobody uses."""
     health = {"probe": "http", "path": "/health", "interval": PROBE_SECONDS, "timeout": PROBE_SECONDS, "fall": FALL}
     none = {"probe": "none"}
     more: dict[str, dict[str, Any]] = {
@@ -124,7 +128,10 @@ def tables_of(workers: int, upstreams: dict[str, str]) -> dict[str, Any]:
         "log": {"format": "json", "level": "debug"},
         "timeouts": {"close": 30},
         "limits": {"max_connections": MOST_CONNECTIONS},
-        "listeners": [{"name": "public", "address": "127.0.0.1:0"}],
+        "listeners": [
+            {"name": "public", "address": "127.0.0.1:0"},
+            {"name": "secure", "address": "127.0.0.1:0", "tls": attrs.asdict(files)},
+        ],
         "routes": [
             {"name": name, "path": f"/{name}", "pool": pool, **more.get(name, {})} for name, pool in POOLS.items()
         ],
@@ -162,7 +169,8 @@ async def known_proxy(programs: Programs, *, workers: int = 1) -> AsyncIterator[
             for server in servers.values():
                 await server.start()
             addresses = {name: server.address for name, server in servers.items()}
-            tables = tables_of(workers, {"closed": closed, **addresses})
+            files = authority(Path(mkdtemp(dir=programs.folder))).issue("a.test")
+            tables = tables_of(workers, {"closed": closed, **addresses}, files)
             process = await run_proxy(programs, tables)
             site = Site(process.address, ledger, POOLS)
             known = KnownProxy(process, site, ledger, tables, servers["alpha"], servers["beta"], closed, nursery)

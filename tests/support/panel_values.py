@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LATE = ("timeout", "skipped", "closed", "reset")
 STATES = ("down", "ejected", "unknown", "draining", "up")  # as the timeline numbers them
 NEVER = constant(0)
+YEAR = 365 * 86400
 
 
 def _top(name: str) -> float:
@@ -317,6 +318,7 @@ EXPECTED: dict[str, dict[str, list[Expectation]]] = {
         "Worker restarts": [gauge("instance, reason", _restarts)],
         "Reloads": [per_second("config_reloads_total", "result")],
         "Log lines dropped a second": [_each_instance(0)],
+        "Certificates expire": [bounded("listener", lambda _: {("secure",): Span(YEAR, 1000 * YEAR)})],
         "Draining": [_each_instance(0)],
     },
 }

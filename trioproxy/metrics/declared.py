@@ -46,8 +46,8 @@ _ELSEWHERE: Final = frozenset(
         table.WORKER_DESCRIPTORS,
     }
 )
-# Of a proxy that lets faults be injected, and of no other: declared by who keeps those.
-_CHAOS: Final = frozenset({table.CHAOS_INJECTED, table.CHAOS_ACTIVE})
+# Of a proxy that lets faults be injected, or of listeners with TLS, and of no other: said by who knows of those.
+_SOME: Final = frozenset({table.CHAOS_INJECTED, table.CHAOS_ACTIVE, table.CERTIFICATE_EXPIRY})
 
 
 def declare_series(metrics: Metrics, config: Config) -> None:
@@ -70,7 +70,7 @@ def first_series(shape: Shape) -> Counter[Metric]:
 
 def _declared(shape: Shape) -> Iterator[tuple[Metric, Labels]]:
     for metric in ALL_METRICS:
-        if metric not in _MANY | _ELSEWHERE | _CHAOS:
+        if metric not in _MANY | _ELSEWHERE | _SOME:
             yield from ((metric, labels) for labels in combinations(metric, shape))
     # What alerts wait for: `increase()` does not see a series begin. Bugs, cuts, and no upstream for an upgrade.
     yield from ((table.ENDINGS, (Source.PROXY, phase, Reason.INTERNAL)) for phase in Phase)
