@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import metrics as m
 from trioproxy import worker
-from trioproxy.config import AdminConfig, DrainConfig, LogConfig, ServerConfig
+from trioproxy.config import AdminConfig, DrainConfig, ListenerTlsConfig, LogConfig, ServerConfig
 from trioproxy.config_show import show_config
 from trioproxy.control_channel import Channel
 from trioproxy.control_messages import (
@@ -40,6 +40,7 @@ from trioproxy.control_messages import (
     UpstreamNews,
     encode,
 )
+from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.shared_board import SUPERVISOR, create_memory, open_board
 from trioproxy.transport import bind, format_address, more_like
@@ -139,6 +140,17 @@ async def test_it_serves_what_it_was_given_and_counts_on_the_board(tmp_path, mon
             answer = await run.command("tunnels", after="", limit=5, where={})
             assert answer.result["total"] == 1
         assert run.metrics.total(m.REQUESTS, code="200") == 1
+
+
+def test_files_that_have_become_unusable_are_told_of_in_the_log():
+    config = make_config()
+    tls = ListenerTlsConfig(certificate="/none/cert.pem", key="/none/key.pem")
+    config = attrs.evolve(config, listeners=(attrs.evolve(config.listeners[0], tls=tls),))
+    log = Log.memory()
+    assert worker._load_certificates(config, log) is None
+    (said,) = log.events
+    assert (said["event"], said["level"]) == ("certificate_unusable", "error")
+    assert said["reason"].startswith("listeners[0].tls: /none/cert.pem: a certificate cannot be read")
 
 
 async def test_commands_are_answered_or_refused(tmp_path, monkeypatch):

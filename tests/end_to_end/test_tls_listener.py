@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.certificates import authority
 from support.frames import CLOSE, WebSocket, close_payload, upgrade_answer, upgraded
 from support.http_client import dial, get_request, split_address
 from support.peers import run_client, run_server
+from support.ports import free_address
 from support.proxy import run_proxy
 from support.serving import echo
 from support.settings import settings
@@ -226,6 +228,29 @@ async def test_handshakes_that_stand_still_take_little_and_cost_others_nothing(p
         await other.rounds(20)
         for http in (tunnel.http, plain):
             await http.stream.transport_stream.aclose()
+
+
+async def test_the_next_process_goes_on_with_the_listener_it_was_given_or_takes_over(programs, site):
+    async with scripted_upstream(serve) as upstream:
+        address = free_address()
+        tables = settings([upstream.address], listener={"address": address, "tls": site.tls()})
+        tables["server"]["handover"] = str(site.folder / "door")
+        old = await run_proxy(programs, tables)
+        tunnel = await open_tunnel(old, site)
+        site.renew("renewed.test")
+        new = await run_proxy(programs, tables)
+        await new.logged("took_over")
+        assert new.address == address
+        assert await shown(new, site) == 3
+        assert (await tunnel.receive()).close_code == 1001
+        await tunnel.send(CLOSE, close_payload(1001))
+        assert await tunnel.http.at_end()
+        await tunnel.http.stream.transport_stream.aclose()
+        assert await old.program.wait() == 0
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            tables = settings([upstream.address], listener={"address": "fd:web", "tls": site.tls()})
+            activated = await run_proxy(programs, tables, sockets={"web": sock.fileno()})
+            assert await shown(activated, site) == 3
 
 
 @pytest.mark.rule("tls-end")
