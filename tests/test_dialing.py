@@ -285,7 +285,7 @@ def identity(trusted, name="localhost"):
     return Identity(name, trusted.client())
 
 
-async def test_a_kept_connection_with_tls_is_used_again_though_tickets_came(trusted):
+async def test_a_kept_connection_with_tls_is_used_again_though_tickets_came(trusted, autojump_clock):
     async with proxying(answers(), tls=(trusted.server("localhost"), identity(trusted))) as proxy:
         connection = await attempts(proxy).connect_or_reuse(proxy.idle, repeatable=True)
         stream = connection.stream
@@ -298,7 +298,7 @@ async def test_a_kept_connection_with_tls_is_used_again_though_tickets_came(trus
         again.close()
 
 
-async def test_a_kept_connection_whose_upstream_says_that_it_ends_is_not_used(trusted):
+async def test_a_kept_connection_whose_upstream_says_that_it_ends_is_not_used(trusted, autojump_clock):
     async def end(http):
         await http.stream.send_eof()
 
@@ -313,7 +313,7 @@ async def test_a_kept_connection_whose_upstream_says_that_it_ends_is_not_used(tr
 
 
 @pytest.mark.rule("retry")
-async def test_a_failed_handshake_is_a_failed_connect(trusted):
+async def test_a_failed_handshake_is_a_failed_connect(trusted, autojump_clock):
     expired, good = trusted.server("localhost", expired=True), trusted.server("localhost")
     async with proxying(answers(), answers(), tls=(good, identity(trusted))) as proxy:
         proxy.peers[0].tls = expired
@@ -326,7 +326,7 @@ async def test_a_failed_handshake_is_a_failed_connect(trusted):
 
 
 @pytest.mark.parametrize("when", ["dialled", "leased", "idle"])
-async def test_what_was_proven_before_a_reload_is_not_enough_behind_it(trusted, when):
+async def test_what_was_proven_before_a_reload_is_not_enough_behind_it(trusted, when, autojump_clock):
     other = identity(trusted)
     async with proxying(answers(), tls=(trusted.server("localhost"), identity(trusted))) as proxy:
         (upstream,) = proxy.upstreams
@@ -352,7 +352,7 @@ async def test_what_was_proven_before_a_reload_is_not_enough_behind_it(trusted, 
         again.close()
 
 
-async def test_the_sweep_closes_what_was_proven_to_other_settings(trusted):
+async def test_the_sweep_closes_what_was_proven_to_other_settings(trusted, autojump_clock):
     for before, behind in ((None, identity(trusted)), (identity(trusted), None)):
         tls = (trusted.server("localhost"), before) if before else None
         async with proxying(answers(), tls=tls) as proxy:

@@ -61,7 +61,7 @@ def tls(trusted):
 # Plain HTTP
 
 
-async def test_requests_of_all_kinds_go_over_one_connection(tls):
+async def test_requests_of_all_kinds_go_over_one_connection(tls, autojump_clock):
     upstream = answers(reply(b"fine"))
     async with proxying(upstream, tls=tls) as proxy:
         http = proxy.connect()
@@ -79,7 +79,7 @@ async def test_requests_of_all_kinds_go_over_one_connection(tls):
         assert upstream.connections == 1
 
 
-async def test_a_kept_connection_that_ends_on_use_is_a_stale_one(tls):
+async def test_a_kept_connection_that_ends_on_use_is_a_stale_one(tls, autojump_clock):
     upstream = answers(reply(b"fine"), None, reply(b"again"))
     async with proxying(upstream, tls=tls, pool={"attempts": 1}) as proxy:
         assert (await proxy.ask(get_request())).body == b"fine"
@@ -93,7 +93,7 @@ async def large_both_ways(http):
     await http.send(reply(body))
 
 
-async def test_large_bodies_go_both_ways(tls):
+async def test_large_bodies_go_both_ways(tls, autojump_clock):
     body = BODY * 100
     async with proxying(large_both_ways, tls=tls) as proxy:
         http = proxy.connect()
@@ -121,7 +121,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\
 
 
 @pytest.mark.parametrize("answer", [UNTIL_CLOSE, COUNTED, CHUNKED])
-async def test_an_answer_that_ends_properly_is_complete(tls, answer):
+async def test_an_answer_that_ends_properly_is_complete(tls, answer, autojump_clock):
     async with proxying(ends(answer, properly=True), tls=tls) as proxy:
         answered = await proxy.ask(get_request())
         assert (answered.status, answered.body) == (200, b"body" if answer == CHUNKED else BODY)
@@ -129,7 +129,7 @@ async def test_an_answer_that_ends_properly_is_complete(tls, answer):
 
 
 @pytest.mark.parametrize("answer", [COUNTED, CHUNKED])
-async def test_an_answer_that_says_its_own_end_needs_no_other(tls, answer):
+async def test_an_answer_that_says_its_own_end_needs_no_other(tls, answer, autojump_clock):
     async with proxying(ends(answer, properly=False), tls=tls) as proxy:
         assert (await proxy.ask(get_request())).status == 200
 
@@ -150,7 +150,7 @@ async def test_an_answer_that_only_its_end_would_end_is_incomplete_where_tls_did
 
 @pytest.mark.parametrize("answer", [COUNTED[:-1], CHUNKED[:-5], b"HTTP/1.1 200 OK\r\nX-Half"])
 @pytest.mark.parametrize("properly", [True, False])
-async def test_a_part_of_an_answer_is_one_however_tls_ended(tls, answer, properly):
+async def test_a_part_of_an_answer_is_one_however_tls_ended(tls, answer, properly, autojump_clock):
     async with proxying(ends(answer, properly=properly), tls=tls) as proxy:
         http = proxy.connect()
         await http.send(get_request())
@@ -256,7 +256,7 @@ async def upgraded(proxy):
     return WebSocket(http, head)
 
 
-async def test_a_tunnel_carries_messages_and_ends_with_both_closes(tls):
+async def test_a_tunnel_carries_messages_and_ends_with_both_closes(tls, autojump_clock):
     async with proxying(tunnels(), tls=tls) as proxy:
         tunnel = await upgraded(proxy)
         for size in (0, 1, 125, 126, 70_000, 1_000_000):
@@ -266,7 +266,7 @@ async def test_a_tunnel_carries_messages_and_ends_with_both_closes(tls):
         assert proxy.endings == {"client close done": 1}
 
 
-async def test_frames_in_the_record_of_the_101_reach_the_client(tls):
+async def test_frames_in_the_record_of_the_101_reach_the_client(tls, autojump_clock):
     hello = frame(TEXT, b"hello") + frame(BINARY, bytes(100_000))  # more than one record, more than one read
     async with proxying(tunnels(hello), tls=tls) as proxy:
         tunnel = await upgraded(proxy)
@@ -278,7 +278,7 @@ async def test_frames_in_the_record_of_the_101_reach_the_client(tls):
 
 
 @pytest.mark.parametrize("properly", [True, False])
-async def test_an_upstream_that_ends_without_a_close_leaves_a_client_that_is_told(tls, properly):
+async def test_an_upstream_that_ends_without_a_close_leaves_a_client_that_is_told(tls, properly, autojump_clock):
     async def leave(http):
         if properly:
             await http.stream.send_eof()
@@ -294,7 +294,7 @@ async def test_an_upstream_that_ends_without_a_close_leaves_a_client_that_is_tol
         assert proxy.endings == {"upstream tunnel closed": 1}
 
 
-async def test_an_end_of_one_side_lets_the_other_finish(tls):
+async def test_an_end_of_one_side_lets_the_other_finish(tls, autojump_clock):
     """RFC 8446 §6.1: close_notify ends one direction alone."""
 
     async def speak_last(http):
@@ -322,7 +322,9 @@ POST = get_request("/", "Content-Length: 6", method="POST") + b"secret"
 @pytest.mark.rule("retry")
 @pytest.mark.parametrize("request_", [get_request("/secret"), POST, upgrade_request("/secret")])
 @pytest.mark.parametrize("how", ["expired", "another's", "unknown", "plain"])
-async def test_who_cannot_prove_it_gets_not_a_single_octet_of_any_request(trusted, tls, tmp_path, request_, how):
+async def test_who_cannot_prove_it_gets_not_a_single_octet_of_any_request(
+    trusted, tls, tmp_path, request_, how, autojump_clock
+):
     """A certificate that expired, and its like. Everything that comes in is recorded below TLS."""
     context = {
         "expired": partial(trusted.server, "localhost", expired=True),
@@ -352,7 +354,7 @@ async def test_who_cannot_prove_it_gets_not_a_single_octet_of_any_request(truste
     assert how == "plain" or not came  # whatever was sent, TLS let no request through
 
 
-async def test_503_and_when_to_come_again_where_no_upstream_can_prove_it(trusted, tls):
+async def test_503_and_when_to_come_again_where_no_upstream_can_prove_it(trusted, tls, autojump_clock):
     expired = trusted.server("localhost", expired=True)
     async with proxying(answers(), answers(), tls=(expired, tls[1])) as proxy:
         answered = await proxy.ask(POST)
@@ -379,7 +381,9 @@ async def test_an_upstream_that_accepts_and_says_nothing_is_followed_by_another(
 
 
 @pytest.mark.parametrize("request_", [get_request(), upgrade_request("/")])
-async def test_an_upstream_that_wants_a_certificate_of_ours_is_told_in_its_words(trusted, tls, request_):
+async def test_an_upstream_that_wants_a_certificate_of_ours_is_told_in_its_words(
+    trusted, tls, request_, autojump_clock
+):
     """With TLS 1.3 it can only say so behind a handshake that looks fine."""
     wanting = trusted.server("localhost", client_ca=trusted.file)
     async with proxying(answers(), tls=(wanting, tls[1])) as proxy:
@@ -389,7 +393,7 @@ async def test_an_upstream_that_wants_a_certificate_of_ours_is_told_in_its_words
         assert "certificate required" in line["detail"]
 
 
-async def test_a_server_of_tls_1_2_will_do_and_older_ones_will_not(trusted):
+async def test_a_server_of_tls_1_2_will_do_and_older_ones_will_not(trusted, autojump_clock):
     files = trusted.issue("localhost")
     identity = Identity("localhost", client_context(trusted.file))
     context = server_context(files.certificate, files.key)
