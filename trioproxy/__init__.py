@@ -11,7 +11,7 @@ The map, from the outside in; imports go downwards only:
     cli, demo           commands
     lifecycle           signals, the service manager, the process before and after   (handover: how they meet)
     supervisor          several worker processes as one proxy   (slots, sharing: their places and sockets; worker: one)
-    server              which nursery owns what; starting and draining
+    server              which nursery owns what; starting and draining   (binding: addresses, certificates)
     control             what operators may see and command   (drains, injections, status, sampling, live: how)
     reloading           another configuration for the running proxy   (changes: what differs; reloader: from the file)
     listening, admin    clients accepted; operators answered
@@ -22,6 +22,7 @@ The map, from the outside in; imports go downwards only:
     prober, resolver    health and addresses of upstreams, in the background
     upstreams, metrics, logs, transport, accepting, streaming, waits, systemd
     sockets, readiness  what connections are made of, and how those used again and again wait
+    tls                 what goes over them encrypted   (certificates: all of a configuration, read together)
     nginx_import        an nginx file as a configuration, for the command of that name
     balancing, health, routing, rewriting, board, config_file     pure, or nearly
     wire, config, errors                                          pure
