@@ -22,8 +22,6 @@ HEADER: Final = 5  # octets before each: content type, version, length
 LONGEST: Final = HEADER + RECORD + 2048  # a whole one, encrypted as TLS 1.2 may (RFC 5246 §6.2.3)
 _TYPES: Final = range(20, 24)  # what a record may hold
 _IDLE: Final = 16  # records without data at once: who asks for new keys with 27 octets costs us 30 µs (OpenSSL 3.0)
-
-
 _MOST_ANSWERS: Final = 4096  # octets that TLS itself has to say, while nobody else has anything
 
 
