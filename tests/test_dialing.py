@@ -14,7 +14,8 @@ from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.health import HealthState
 from trioproxy.record import Record
 from trioproxy.streaming import is_quiet
-from trioproxy.tls import Identity, TlsStream
+from trioproxy.tls.identity import Identity
+from trioproxy.tls.stream import TlsStream
 from trioproxy.upstreams import Lease, Upstream
 
 

@@ -25,7 +25,7 @@ from trioproxy.health import UpstreamState
 from trioproxy.logs import Log
 from trioproxy.metrics import Metrics
 from trioproxy.prober import JITTER, run_prober
-from trioproxy.tls import Identity
+from trioproxy.tls.identity import Identity
 from trioproxy.upstreams import Pool, Upstream
 
 if TYPE_CHECKING:

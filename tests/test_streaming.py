@@ -26,7 +26,7 @@ from trioproxy.streaming import (
     send,
     was_truncated,
 )
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 
 # Ends of connections
 

@@ -19,7 +19,10 @@ from support.serving import descriptors, no_descriptors_left
 
 from trioproxy import transport
 from trioproxy.errors import Phase, ProxyError, Reason, Source
-from trioproxy.tls import Identity, TlsError, TlsStream, client_context, server_context
+from trioproxy.tls.contexts import client_context, server_context
+from trioproxy.tls.identity import Identity
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream
 from trioproxy.transport import (
     Address,
     ListenError,

@@ -15,7 +15,8 @@ import trio
 from trioproxy.client import ANSWER_SECONDS, DRAIN_GRACE, READ_SIZE, own_answer
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.streaming import BROKEN, broken, close_gently, receive, receive_at_once, send
-from trioproxy.tls import TlsEndedError, TlsError, TlsStream
+from trioproxy.tls.layer import TlsEndedError, TlsError
+from trioproxy.tls.stream import TlsStream
 from trioproxy.tunnels import count_ending, unforeseen
 from trioproxy.waits import Wait
 from trioproxy.wire.proxy_protocol import read_proxy_header

@@ -13,7 +13,9 @@ import attrs
 
 from trioproxy.config_file import ConfigError, key_path, located
 from trioproxy.config_structure import Problem
-from trioproxy.tls import CertificateError, Identity, client_context, expiry_of, server_context
+from trioproxy.tls.contexts import CertificateError, client_context, server_context
+from trioproxy.tls.identity import Identity
+from trioproxy.tls.validity import expiry_of
 
 if TYPE_CHECKING:
     import ssl

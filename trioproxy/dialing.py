@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from trioproxy.context import Context
     from trioproxy.record import Record
-    from trioproxy.tls import Identity, OverSocket
+    from trioproxy.tls.identity import Identity
+    from trioproxy.tls.stream import OverSocket
     from trioproxy.upstreams import Lease, Pool, Upstream
 
 # An idle connection younger than this is safe for a request that could not be repeated: no server closes its own so

@@ -15,7 +15,8 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
-from trioproxy.tls import OverSocket, TlsError, TlsStream, socket_of
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import OverSocket, TlsStream, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -21,12 +21,14 @@ from trioproxy.accepting import BACKLOG, SHORTAGES
 from trioproxy.config_syntax import canonical, has_free_port
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.sockets import Socket
-from trioproxy.tls import TlsError, TlsStream
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from trioproxy.tls import Identity, OverSocket
+    from trioproxy.tls.identity import Identity
+    from trioproxy.tls.stream import OverSocket
 
 _STREAM: Final = socket.SOCK_STREAM
 _PASSIVE: Final = socket.AI_PASSIVE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trioproxy.config import PoolConfig, UpstreamConfig
     from trioproxy.dialing import UpstreamConnection
     from trioproxy.queueing import Queue
-    from trioproxy.tls import Identity
+    from trioproxy.tls.identity import Identity
     from trioproxy.verbs import Refusal
     from trioproxy.waits import Wait
 

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trioproxy.errors import ProxyError
-from trioproxy.tls import socket_of
+from trioproxy.tls.stream import socket_of
 
 if TYPE_CHECKING:
     from types import TracebackType

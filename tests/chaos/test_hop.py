@@ -12,7 +12,7 @@ from support.waiting import wait_until
 
 from trioproxy.chaos.faults import FAULTS
 from trioproxy.chaos.hop import Hop
-from trioproxy.tls import Identity
+from trioproxy.tls.identity import Identity
 from trioproxy.transport import dial
 
 HELLO = frame(TEXT, b"hello")

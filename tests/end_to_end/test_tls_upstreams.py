@@ -42,7 +42,8 @@ from trioproxy.config import HealthConfig, UpstreamTlsConfig
 from trioproxy.health import UpstreamState
 from trioproxy.logs import Log
 from trioproxy.server import serve
-from trioproxy.tls import Identity, client_context, server_context
+from trioproxy.tls.contexts import client_context, server_context
+from trioproxy.tls.identity import Identity
 
 BODY = bytes(range(256)) * 64
 

@@ -22,7 +22,7 @@ from support.tls_middle import passing
 from support.tls_octets import garbage, spoilings
 
 from trioproxy import metrics as m
-from trioproxy.tls import Identity
+from trioproxy.tls.identity import Identity
 
 pytestmark = pytest.mark.fuzz
 

@@ -7,7 +7,7 @@ import trio
 
 from trioproxy.errors import Phase, ProxyError, Reason, Source
 from trioproxy.probes.result import MAX_DETAIL_CHARS, ProbeFailed, ProbeResult, judge
-from trioproxy.tls import TlsError
+from trioproxy.tls.layer import TlsError
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from support.scripted import socket_pair
 from trioproxy.config import HealthConfig
 from trioproxy.probes.result import ProbeFailed, ProbeResult
 from trioproxy.probes.tcp import probe_tcp
-from trioproxy.tls import TlsError, TlsStream
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream
 
 TCP = HealthConfig(probe="tcp")
 

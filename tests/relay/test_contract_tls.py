@@ -35,7 +35,7 @@ from support.tunnels import (
 from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import DENSE
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 
 MIB = 1 << 20
 FORGED = b"\x17\x03\x03\x00\x20" + bytes(32)  # a record as it should look, but nobody has sealed it

@@ -12,7 +12,7 @@ from trioproxy.config import WebSocketConfig
 from trioproxy.errors import Reason
 from trioproxy.relay import Tunnel, open_relay
 from trioproxy.relay.streams import StreamsRelay
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 
 
 async def run(relay, tunnel):

@@ -12,7 +12,7 @@ from support.tunnels import as_socket, tcp_pair
 from trioproxy.config import WebSocketConfig
 from trioproxy.relay import Tunnel
 from trioproxy.relay.ports import Link
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 
 
 class Lender:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trustme
 
-from trioproxy.tls import client_context, server_context
+from trioproxy.tls.contexts import client_context, server_context
 
 if TYPE_CHECKING:
     import ssl

@@ -40,7 +40,8 @@ from trioproxy.readiness import Readiness
 from trioproxy.relay import open_relay
 from trioproxy.routing import Router
 from trioproxy.sockets import Socket
-from trioproxy.tls import TlsError, TlsStream
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream
 from trioproxy.upstreams import Pool
 from trioproxy.wire.http1 import RequestParser
 
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 
     from support.http_client import Head
 
-    from trioproxy.tls import Identity, OverSocket
+    from trioproxy.tls.identity import Identity
+    from trioproxy.tls.stream import OverSocket
     from trioproxy.upstreams import Upstream
 
     Script = Callable[[HttpConnection], Awaitable[None]]

@@ -9,7 +9,8 @@ import trio
 from support.http_client import HttpConnection
 from support.scripted import socket_pair
 
-from trioproxy.tls import TlsError, TlsStream
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream
 
 if TYPE_CHECKING:
     import ssl

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 from support.certificates import authority
 
-from trioproxy.tls import TlsLayer
+from trioproxy.tls.layer import TlsLayer
 
 SERVED = "localhost"
 

@@ -23,7 +23,7 @@ from trioproxy.relay import Tunnel
 from trioproxy.relay.pump import Pump
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.sockets import Socket
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 from trioproxy.transport import NOTSENT_BYTES
 
 if TYPE_CHECKING:

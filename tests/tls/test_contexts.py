@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support.certificates import authority
 
-from trioproxy.tls import CertificateError, client_context, server_context
+from trioproxy.tls.contexts import CertificateError, client_context, server_context
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import ssl
 import pytest
 
 from trioproxy.config_syntax import is_server_name
-from trioproxy.tls import Identity, TlsLayer
+from trioproxy.tls.identity import Identity
+from trioproxy.tls.layer import TlsLayer
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.certificates import authority
 
-from trioproxy.tls import TlsError, TlsLayer
-from trioproxy.tls.layer import RECORD
+from trioproxy.tls.layer import RECORD, TlsError, TlsLayer
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 

@@ -12,7 +12,8 @@ from support.certificates import authority
 from support.scripted import socket_pair
 from trio.testing import check_half_closeable_stream, memory_stream_pair, wait_all_tasks_blocked
 
-from trioproxy.tls import TlsError, TlsStream, socket_of
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import TlsStream, socket_of
 
 
 @pytest.fixture(scope="module")

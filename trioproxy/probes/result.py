@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trioproxy.errors import ProxyError, Reason, Source
-from trioproxy.tls import TlsError
+from trioproxy.tls.layer import TlsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

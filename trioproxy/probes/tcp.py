@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trioproxy.probes.result import ProbeResult, broke
-from trioproxy.tls import TlsStream
+from trioproxy.tls.stream import TlsStream
 
 if TYPE_CHECKING:
     from trioproxy.config import HealthConfig

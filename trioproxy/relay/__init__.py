@@ -15,7 +15,7 @@ import attrs
 from trioproxy.relay.direction import Direction
 from trioproxy.relay.streams import StreamsRelay
 from trioproxy.relay.tunnel import Tunnel
-from trioproxy.tls import OverSocket
+from trioproxy.tls.stream import OverSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -16,7 +16,8 @@ import outcome
 import trio
 
 from trioproxy.sockets import Socket
-from trioproxy.tls import TlsError, TlsLayer, TlsStream
+from trioproxy.tls.layer import TlsError, TlsLayer
+from trioproxy.tls.stream import TlsStream
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction

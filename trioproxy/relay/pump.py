@@ -19,7 +19,7 @@ from trioproxy.errors import Ending, Reason
 from trioproxy.relay.intake import DENSE_READ, HEADROOM, Intake
 from trioproxy.relay.ports import Link, Port
 from trioproxy.relay.tunnel import SWEEP, Tunnel
-from trioproxy.tls import socket_of
+from trioproxy.tls.stream import socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

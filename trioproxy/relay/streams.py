@@ -13,7 +13,8 @@ import trio
 
 from trioproxy.errors import Ending, Reason
 from trioproxy.relay.tunnel import SWEEP, Tunnel
-from trioproxy.tls import OverSocket, TlsError
+from trioproxy.tls.layer import TlsError
+from trioproxy.tls.stream import OverSocket
 
 if TYPE_CHECKING:
     from trioproxy.relay.direction import Direction
