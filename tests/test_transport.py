@@ -146,11 +146,11 @@ def test_localhost_listens_on_every_address_it_has():
 
 
 @needs_ipv6
-def test_ipv6_leaves_the_same_port_of_ipv4_free():
-    with bound("[::]:0") as (six,):
-        port = six.getsockname()[1]
-        assert format_address(six) == f"[::]:{port}"
-        with bound(f"0.0.0.0:{port}") as (four,), socket.create_connection(("127.0.0.1", port)):
+def test_ipv6_and_ipv4_have_the_same_port_each_for_itself():
+    with bound("0.0.0.0:0") as (four,):  # first, as others may have any port of IPv4
+        port = four.getsockname()[1]
+        with bound(f"[::]:{port}") as (six,), socket.create_connection(("127.0.0.1", port)):
+            assert format_address(six) == f"[::]:{port}"
             four.accept()[0].close()
             with pytest.raises(BlockingIOError):
                 six.accept()
