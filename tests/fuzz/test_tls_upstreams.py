@@ -15,7 +15,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from support.certificates import authority
-from support.fuzz import examples
+from support.fuzz import exchanges
 from support.http_client import get_request
 from support.scripted import proxying
 from support.tls_middle import passing
@@ -123,7 +123,7 @@ async def play(example, context, identity):
     return received, asked, failures
 
 
-@examples(80)
+@exchanges(80)
 @given(example=upstreams)
 def test_a_client_gets_what_the_upstream_said_or_sees_that_it_does_not(contexts, identity, example):
     clock = trio.testing.MockClock(autojump_threshold=0)

@@ -29,6 +29,11 @@ def examples(count, **more):
     return settings(max_examples=count * FACTOR, deadline=None, **more)
 
 
+def exchanges(count, **more):
+    """Hypothesis settings for `count` examples, or as many as TRIOPROXY_FUZZ_EXAMPLES says: for tests marked `fuzz`."""
+    return settings(max_examples=DEEP or count, deadline=None, **more)
+
+
 async def try_each(strategy: SearchStrategy, count: int, exercise: Callable[..., Awaitable[None]]) -> None:
     """Give `exercise` one generated value after the other, in this Trio run, so that they can share what runs in it.
 
@@ -37,7 +42,7 @@ async def try_each(strategy: SearchStrategy, count: int, exercise: Callable[...,
     done = itertools.count(1)
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
-    @settings(max_examples=DEEP or count, deadline=None, suppress_health_check=quiet, report_multiple_bugs=False)
+    @exchanges(count, suppress_health_check=quiet, report_multiple_bugs=False)
     @given(strategy)
     def run(value):
         trio.from_thread.run(exercise, value)
