@@ -9,6 +9,7 @@ import trio
 from support.certificates import authority
 from support.probing import probe_against
 from support.scripted import socket_pair
+from trio.testing import wait_all_tasks_blocked
 
 from trioproxy.config import HealthConfig
 from trioproxy.probes.result import ProbeFailed, ProbeResult
@@ -27,11 +28,11 @@ async def test_a_connection_is_a_pass(autojump_clock):
 
 
 @pytest.fixture
-async def probe_tls(tmp_path):
+async def probe_tls(tmp_path, autojump_clock):
     """Probes a server with TLS that goes on as the script says; with what the probe raised, None for a pass."""
     trusted = authority(tmp_path)
 
-    async def probe_tls(script, *, client_ca=""):
+    async def probe_tls(script, *, client_ca="", late=False):
         near, far = socket_pair()
         failure = None
 
@@ -44,6 +45,8 @@ async def probe_tls(tmp_path):
             nursery.start_soon(serve)
             with trio.move_on_after(1):
                 stream = await TlsStream.connect(near, trusted.client(), "localhost")
+                if late:
+                    await wait_all_tasks_blocked()
                 try:
                     await probe_tcp(stream, TCP, "localhost")
                 except ProbeFailed as error:
@@ -67,7 +70,7 @@ async def test_with_tls_the_server_sees_a_proper_end_and_no_reset(probe_tls):
     assert seen == [b"", False]
 
 
-async def test_a_server_that_does_not_end_has_shaken_hands_all_the_same(probe_tls, autojump_clock):
+async def test_a_server_that_does_not_end_has_shaken_hands_all_the_same(probe_tls):
     async def script(stream):
         await trio.sleep(0.9)
 
@@ -90,10 +93,11 @@ async def test_a_server_that_resets_what_is_over_has_shaken_hands_all_the_same(p
     assert await probe_tls(script) is None
 
 
-async def test_a_server_that_wants_a_certificate_fails_though_our_side_was_content(probe_tls):
+@pytest.mark.parametrize("late", [False, True], ids=["as it says so", "when it has gone already"])
+async def test_a_server_that_wants_a_certificate_fails_though_our_side_was_content(probe_tls, late):
     async def script(stream):
         raise AssertionError("shook hands without a certificate")
 
-    failure = await probe_tls(script, client_ca=probe_tls.ca)
+    failure = await probe_tls(script, client_ca=probe_tls.ca, late=late)
     assert failure.result is ProbeResult.TLS
     assert "certificate required" in failure.detail

@@ -5,6 +5,7 @@ Both are `prober`'s work, so nothing is left to do here but to part from TLS pro
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -31,8 +32,9 @@ async def _part(stream: TlsStream) -> None:
 
     It sends tickets for sessions to come, or an alert: that it wants a certificate of ours it can say only now.
     """
-    try:
+    with suppress(trio.BrokenResourceError):  # who has gone may have said why: that can be read still
         await stream.send_eof()
+    try:
         left = MAX_BYTES
         while left > 0 and (data := await stream.receive_some(left)):
             left -= len(data)
