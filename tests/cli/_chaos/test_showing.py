@@ -84,6 +84,7 @@ async def test_a_terminal_that_is_interrupted_is_as_before(tmp_path):
     )
     async with terminal("chaos", str(path), columns=38, lines=24, NO_COLOR="1") as shown:
         await shown.until("tunnels     2 open", "two tunnels")
+        await shown.until("faults      latency", "the rest of what is drawn at once")
         at = {
             word: next(number for number, line in enumerate(shown.lines) if word in line)
             for word in ("begins", "tunnels ")
