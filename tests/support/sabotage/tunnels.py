@@ -11,7 +11,7 @@ import trio
 from support.sabotage.base import replaced
 
 from trioproxy import metrics as m
-from trioproxy.relay import pump
+from trioproxy.relay import ports, pump
 from trioproxy.relay.heartbeat import Heartbeat
 from trioproxy.relay.tunnel import Tunnel
 from trioproxy.wire.websocket import FrameScanner
@@ -21,7 +21,7 @@ TEXT, CLOSE = 0x81, 0x88  # first bytes of whole frames
 
 
 class _Sends:
-    """What the pump takes for the module `os`; `changed` says what is written instead of a frame to a descriptor."""
+    """What the pump and its ports take for the module `os`; `changed` says what is written instead of a frame to a descriptor."""
 
     def __init__(self, changed):
         self.changed = changed
@@ -57,7 +57,7 @@ def _changes_messages(share, change):
             return change(fd, frame)
         return earlier(fd, frame)
 
-    pump.os = _Sends(changed)
+    pump.os = ports.os = _Sends(changed)
 
 
 def dropped_messages():
@@ -85,7 +85,7 @@ def reordered_messages():
         waiting = [held.pop(fd)] if fd in held and frame[0] == TEXT and not frame[1] & 128 else []
         return [*earlier(fd, frame), *waiting]
 
-    pump.os = _Sends(changed)
+    pump.os = ports.os = _Sends(changed)
 
 
 def slow_relay():
@@ -108,7 +108,7 @@ def slow_relay():
             os.close(fd)
             kept.popleft()
 
-    pump.os = Later(None)
+    pump.os = ports.os = Later(None)
 
 
 def bug():
@@ -142,7 +142,7 @@ def no_goodbye():
 
 def swallowed_close():
     """Close frames that upstreams send are not passed on."""
-    pump.os = _Sends(lambda fd, frame: [] if frame[0] == CLOSE and not frame[1] & 128 else [frame])
+    pump.os = ports.os = _Sends(lambda fd, frame: [] if frame[0] == CLOSE and not frame[1] & 128 else [frame])
 
 
 def miscount():
