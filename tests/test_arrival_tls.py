@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import struct
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from trio.testing import wait_all_tasks_blocked
 from trioproxy import metrics as m
 from trioproxy.config import DrainConfig, LimitsConfig, ListenerTlsConfig, ServerConfig, TimeoutsConfig
 from trioproxy.errors import Reason
+from trioproxy.transport import as_stream
 
 CLIENT = "198.51.100.7"
 
@@ -507,3 +509,16 @@ async def test_a_reload_is_for_connections_that_come_behind_it(running, trust): 
         (await proxy.proxy.prepare(without)).commit()
         assert (await (await proxy.connect(get_request())).answer()).status == 200
         assert (await heard(before))["X-Forwarded-Proto"] == "https"
+
+
+async def test_who_waits_at_a_listener_that_a_reload_takes_away_is_served_with_its_certificate(running, trust):
+    async with running() as proxy:
+        config = proxy.context.config
+        plain = attrs.evolve(config.listeners[0], name="plain", address="127.0.0.2:0", tls=None)
+        prepared = await proxy.proxy.prepare(attrs.evolve(config, listeners=(plain,)))
+        queued = socket.socket(socket.AF_UNIX)
+        queued.connect(proxy.proxy.listeners[0].address.removeprefix("unix:"))
+        prepared.commit()
+        with queued:
+            http = await secured(as_stream(queued), trust.context)
+            assert (await heard(http))["X-Forwarded-Proto"] == "https"

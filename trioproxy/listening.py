@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
+    from trioproxy.certificates import Certificates
     from trioproxy.config import ListenerConfig
     from trioproxy.context import Context
     from trioproxy.sockets import Socket
@@ -46,6 +47,7 @@ class Listener:
     address: str = attrs.field(init=False)  # as bound: with the real port where 0 was asked for
     active: int = attrs.field(default=0, init=False)
     closed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _certificates: Certificates = attrs.field(init=False)  # those in force with its settings, once it is removed, too
     _place: str = attrs.field(init=False)  # by which all processes know it, before a reload and behind it
     _rejections: int = attrs.field(default=0, init=False)
     _last_error: float = attrs.field(default=-math.inf, init=False)
@@ -53,6 +55,7 @@ class Listener:
 
     def __attrs_post_init__(self) -> None:
         self.address = transport.format_address(self.sock)
+        self._certificates = self.context.certificates
         self._place = canonical(self.config.address)
         self.entrance.handshakes = HandshakeRate(self.context.metrics.marks(HANDSHAKE_RATE, (self._place,)))
 
@@ -88,6 +91,7 @@ class Listener:
     def change(self, config: ListenerConfig) -> None:
         """Go on with other settings on the same address; whom it trusts matters to clients accepted from here on."""
         before, self.entrance.config = self.entrance.config, config
+        self._certificates = self.context.certificates
         if before.name != config.name:  # what is open counts under the name of today, as its end will
             self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (before.name,), -self.active)
             self.context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,), self.active)
@@ -123,7 +127,7 @@ class Listener:
         context.metrics.inc(m.CONNECTIONS_ACTIVE, (config.name,))
         ended: Callable[[], None] = functools.partial(self.ended, key) if key else self.ended
         if config.proxy_protocol or config.tls is not None:
-            tls = None if config.tls is None else context.certificates.server(config.tls)
+            tls = None if config.tls is None else self._certificates.server(config.tls)
             visit = Visit(self, config, client, trusted, tls, key, judged=not told)
             handle, ended = functools.partial(handle, newcomer=visit), visit.ended
         handle = functools.partial(handle, address=client, trusted=trusted, ended=ended)
